@@ -3,8 +3,6 @@
 //! Every hot statement is run on one connection until Postgres keeps a plan for it; then the tables are filled, and the
 //! plans of the very statements that the connection has prepared are looked at.
 
-use std::collections::HashMap;
-
 use bit_vec::BitVec;
 use pushpost::domain::{
     AppId, Certainty, Class, CleanupCriteria, DeviceId, DeviceToken, DottedVersion, EnvironmentProof,
@@ -19,9 +17,8 @@ use pushpost::store::{
     environments, erasures, fan_outs, idempotency, jobs, lanes, notification_list, notifications, partitions,
     quarantine, record, scheduled, status, tokens, topics, waiting_jobs,
 };
-use serde_json::Value;
-use sqlx::{AssertSqlSafe, Row};
 
+use super::plan_judge::{PlanJudge, kept_plans};
 use pushpost_testkit::database::TestDatabase;
 use pushpost_testkit::queue::union_of;
 
@@ -30,7 +27,7 @@ const OFTEN: usize = 7;
 
 /// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 20,000 notifications, 50,000 subscriptions
 /// of devices and as many of users, 100,000 idempotency keys,
-/// 20,000 changes of each of two lanes.
+/// 20,000 changes of each of two lanes, and 100,000 notifications that are due later.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -58,7 +55,10 @@ const FILL: &str = "
     select 1, substr(sha256(g::text::bytea), 1, 16), '', gen_random_uuid(), '' from generate_series(1, 100000) g;
     insert into lane_changes (lane_id, began_at, ended_at, state)
     select l, now() - (20001 - g) * interval '1 minute', now() - (20000 - g) * interval '1 minute', g % 2
-    from generate_series(1, 2) l, generate_series(1, 20000) g;";
+    from generate_series(1, 2) l, generate_series(1, 20000) g;
+    insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, is_scheduled, audience)
+    select gen_random_uuid(), 1, 5, now() + g * interval '1 minute', now() + interval '1 year', 0, 2, true, ''
+    from generate_series(1, 100000) g;";
 
 /// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
 /// would throw the kept plans away, sooner or later.
@@ -68,9 +68,10 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table user_subscriptions set (autovacuum_enabled = off);
     alter table idempotency_keys set (autovacuum_enabled = off);
     alter table lane_changes set (autovacuum_enabled = off);
+    alter table fan_outs set (autovacuum_enabled = off);
     analyze";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from notifications; delete from subscriptions;
-    delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes";
+    delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes; delete from fan_outs";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -125,14 +126,14 @@ async fn assert_plans(db: &TestDatabase) {
         deliveries::timeline(&requests, AppId(1), DeviceId(1), None, 100).await.unwrap();
     }
     run(&db.pool, FILL).await;
-    let leading = leading_columns(&db.pool).await;
+    let judge = PlanJudge::new(&db.pool).await;
     let mut faults = Vec::new();
     for (pool, least) in [(queue, 28), (requests, 10)] {
         let mut conn = pool.acquire().await.unwrap();
-        let plans = plans(&mut conn, id).await;
+        let plans = kept_plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
         for (statement, plan) in plans {
-            look(&plan, &leading, &mut |fault| faults.push(format!("{fault}\n    of {statement}")));
+            judge.look(&plan, &mut |fault| faults.push(format!("{fault}\n    of {statement}")));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -401,102 +402,6 @@ async fn give(conn: &mut Session, id: NotificationId) {
     let proof =
         |device| EnvironmentProof { device: DeviceId(device), digest: token.digest(), stated, proven };
     environments::prove(conn, &[proof(1), proof(2)]).await.unwrap();
-}
-
-/// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day
-/// holds, no partition would be left to look at.
-async fn plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
-    let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
-        "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes)\\M'",
-    )
-    .persistent(false)
-    .fetch_all(&mut *conn)
-    .await
-    .unwrap();
-    let mut plans = Vec::new();
-    for (name, statement, types) in prepared.into_iter().filter(|(_, text, _)| !text.contains("pg_prepared"))
-    {
-        let arguments: Vec<String> = types
-            .iter()
-            .map(|of| match of.as_str() {
-                "uuid" => format!("'{}'::uuid", id.0),
-                other => format!("null::{other}"),
-            })
-            .collect();
-        let arguments = match arguments.is_empty() {
-            true => String::new(),
-            false => format!("({})", arguments.join(", ")),
-        };
-        let explain = format!("explain (format json, costs off) execute \"{name}\"{arguments}");
-        let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *conn).await.unwrap();
-        let text: String = row.try_get_unchecked(0).unwrap();
-        plans.push((statement, serde_json::from_str(&text).unwrap()));
-    }
-    plans
-}
-
-/// Of each index, the first column, where it is one.
-async fn leading_columns(pool: &SessionPool) -> HashMap<String, String> {
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "select c.relname::text, a.attname::text
-         from pg_index i join pg_class c on c.oid = i.indexrelid
-         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]",
-    )
-    .fetch_all(pool)
-    .await
-    .unwrap();
-    columns.into_iter().collect()
-}
-
-/// Finds scans of a large table that read all of it: without an index, or by one without a condition on its first
-/// column, which walks over all of it, and with `= any` once for each value; and by that of tokens without one, which walks
-/// over all of an app.
-fn look(plan: &Value, leading: &HashMap<String, String>, fault: &mut impl FnMut(String)) {
-    match plan {
-        Value::Array(parts) => parts.iter().for_each(|part| look(part, leading, fault)),
-        Value::Object(members) => {
-            let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
-            let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
-            let large = |name: &str| {
-                [
-                    "jobs",
-                    "devices",
-                    "receipts",
-                    "notifications",
-                    "subscriptions",
-                    "user_subscriptions",
-                    "idempotency_keys",
-                    "lane_changes",
-                ]
-                .iter()
-                .any(|of| name.starts_with(of))
-            };
-            if node == "Seq Scan" && large(table) {
-                fault(format!("all of {table} is read"));
-            }
-            if large(index)
-                && let Some(column) = leading.get(index)
-                && !text("Index Cond").contains(column.as_str())
-            {
-                fault(format!("all of {index} is read: {:?}", text("Index Cond")));
-            }
-            if index.contains("_label_") && !text("Index Cond").contains("label =") {
-                fault(format!("all labels of an app are read: {:?}", text("Index Cond")));
-            }
-            if index == "idempotency_keys_pkey" && !text("Index Cond").contains("key_digest") {
-                fault(format!("all keys of an app are read: {:?}", text("Index Cond")));
-            }
-            if index == "lane_changes_pkey" && !text("Index Cond").contains("ended_at") {
-                fault(format!("all changes of a lane are read: {:?}", text("Index Cond")));
-            }
-            if index == "devices_token" && !text("Index Cond").contains("token_digest") {
-                fault(format!("all devices of an app are read: {:?}", text("Index Cond")));
-            }
-            members.values().for_each(|part| look(part, leading, fault));
-        }
-        _ => {}
-    }
 }
 
 async fn run(pool: &SessionPool, sql: &'static str) {

@@ -6,6 +6,7 @@ mod idle;
 mod kept_plans;
 mod notify;
 mod partitions;
+mod plan_judge;
 
 use std::sync::Arc;
 use std::time::Duration;

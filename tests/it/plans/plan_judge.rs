@@ -1,0 +1,116 @@
+//! Judges the plans that Postgres keeps of a connection's statements: none may read all of a table that can be large.
+
+use std::collections::HashMap;
+
+use pushpost::domain::NotificationId;
+use pushpost::store::{Session, SessionPool};
+use serde_json::{Map, Value};
+use sqlx::{AssertSqlSafe, Row};
+
+/// Tables that can be large. Their partitions and indexes have names that begin with theirs.
+const LARGE: [&str; 9] = [
+    "jobs",
+    "devices",
+    "receipts",
+    "notifications",
+    "subscriptions",
+    "user_subscriptions",
+    "idempotency_keys",
+    "lane_changes",
+    "fan_outs",
+];
+
+/// Indexes of which a condition on the first column alone leaves too much to be read: with the column that must have a
+/// condition too, and what is read without one.
+const NARROWED: [(&str, &str, &str); 5] = [
+    ("_label_", "label =", "all labels of an app are read"),
+    ("idempotency_keys_pkey", "key_digest", "all keys of an app are read"),
+    ("lane_changes_pkey", "ended_at", "all changes of a lane are read"),
+    ("devices_token", "token_digest", "all devices of an app are read"),
+    ("fan_outs_waiting", "due_at", "all fan-outs of a priority are read"),
+];
+
+/// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day
+/// holds, no partition would be left to look at.
+pub(super) async fn kept_plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
+    let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
+        "select name, statement, parameter_types::text[] from pg_prepared_statements
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes|fan_outs)\\M'",
+    )
+    .persistent(false)
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    let mut plans = Vec::new();
+    for (name, statement, types) in prepared.into_iter().filter(|(_, text, _)| !text.contains("pg_prepared"))
+    {
+        let arguments: Vec<String> = types
+            .iter()
+            .map(|of| match of.as_str() {
+                "uuid" => format!("'{}'::uuid", id.0),
+                other => format!("null::{other}"),
+            })
+            .collect();
+        let arguments = match arguments.is_empty() {
+            true => String::new(),
+            false => format!("({})", arguments.join(", ")),
+        };
+        let explain = format!("explain (format json, costs off) execute \"{name}\"{arguments}");
+        let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *conn).await.unwrap();
+        let text: String = row.try_get_unchecked(0).unwrap();
+        plans.push((statement, serde_json::from_str(&text).unwrap()));
+    }
+    plans
+}
+
+/// What it takes to judge plans.
+pub(super) struct PlanJudge {
+    /// Of each index, the first column, where it is one.
+    leading_columns: HashMap<String, String>,
+}
+
+impl PlanJudge {
+    pub(super) async fn new(pool: &SessionPool) -> Self {
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "select c.relname::text, a.attname::text
+             from pg_index i join pg_class c on c.oid = i.indexrelid
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        Self { leading_columns: columns.into_iter().collect() }
+    }
+
+    /// Finds scans of a large table that read all of it: without an index, or by one without a condition on its first
+    /// column, which walks over all of it, and with `= any` once for each value.
+    pub(super) fn look(&self, plan: &Value, fault: &mut impl FnMut(String)) {
+        match plan {
+            Value::Array(parts) => parts.iter().for_each(|part| self.look(part, fault)),
+            Value::Object(members) => {
+                self.look_at_node(members, fault);
+                members.values().for_each(|part| self.look(part, fault));
+            }
+            _ => {}
+        }
+    }
+
+    fn look_at_node(&self, members: &Map<String, Value>, fault: &mut impl FnMut(String)) {
+        let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
+        let condition = text("Index Cond");
+        let is_large = |name: &str| LARGE.iter().any(|of| name.starts_with(of));
+        if node == "Seq Scan" && is_large(table) {
+            fault(format!("all of {table} is read"));
+        }
+        let leading = self.leading_columns.get(index).filter(|_| is_large(index));
+        if leading.is_some_and(|column| !condition.contains(column.as_str())) {
+            fault(format!("all of {index} is read: {condition:?}"));
+        }
+        for (name, needed, what) in NARROWED {
+            if index.contains(name) && !condition.contains(needed) {
+                fault(format!("{what}: {condition:?}"));
+            }
+        }
+    }
+}
