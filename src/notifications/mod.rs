@@ -3,9 +3,11 @@
 
 pub mod cancel;
 pub mod deliveries;
+mod found;
 pub mod history;
 pub mod list;
 pub mod preview;
+pub mod replay;
 pub mod rules;
 pub mod send;
 pub mod status;

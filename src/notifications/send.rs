@@ -1,20 +1,18 @@
 //! Accepting notifications: finds their devices, and stores notifications, jobs and targets in one transaction.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::audience::{self, Audience, DeviceLookup, Later, Resolved, Unmatched};
+use super::found::{Found, find_each};
+use super::replay::replay_refused;
+use crate::audience::{Audience, DeviceLookup, Resolved, Unmatched};
 use crate::domain::{
-    App, AppId, Content, Idempotency, IdempotencyKey, Kind, NotificationId, NotificationStatus,
-    ScheduledAudience, SendTime, Ttl,
+    App, Content, Idempotency, Kind, NotificationId, NotificationStatus, ScheduledAudience, SendTime, Ttl,
 };
 use crate::queue::accept::{
     self, AcceptedNotification, Acceptor, AnswerWriter, KeyedRequest, NewNotification,
 };
 use crate::queue::backlog::{self, Backlog};
 use crate::store;
-use crate::store::SessionPool;
-use crate::store::idempotency::StoredAnswer;
 
 /// A notification that was read and checked, as far as that is possible without the database.
 #[derive(Debug)]
@@ -135,12 +133,13 @@ pub async fn send_all(
     let refused = replay_refused(lookup.pool(), app.id, full, Error::Store).await;
     full_places.into_iter().zip(refused).for_each(|(place, result)| results[place] = Some(result));
 
-    let resolved = resolve_each(lookup, app, &admitted).await;
-    let (mut new, mut accepting) = (Vec::with_capacity(resolved.len()), Vec::with_capacity(resolved.len()));
-    for ((place, submission, keyed), resolved) in admitted.into_iter().zip(resolved) {
-        match resolved {
-            Ok(resolved) => {
-                let (notification, acceptance) = match resolved {
+    let submissions: Vec<&Submission> = admitted.iter().map(|(_, submission, _)| submission).collect();
+    let found = find_each(lookup, app, &submissions).await;
+    let (mut new, mut accepting) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+    for ((place, submission, keyed), found) in admitted.into_iter().zip(found) {
+        match found {
+            Ok(found) => {
+                let (notification, acceptance) = match found {
                     Found::Now(resolved) => notification(app, submission, resolved, keyed),
                     Found::Later(audience) => scheduled(app, submission, audience, keyed),
                 };
@@ -154,72 +153,6 @@ pub async fn send_all(
         results[place] = Some(stored.map(|stored| result(stored, acceptance)).map_err(Error::from));
     }
     results.into_iter().map(|result| result.expect("each submission was admitted or refused")).collect()
-}
-
-/// What is found of an audience before the answer.
-enum Found {
-    /// Its named devices.
-    Now(Resolved),
-    /// Its tokens. The rest is found when the notification is due.
-    Later(ScheduledAudience),
-}
-
-/// Finds the devices of all audiences together. If that fails because of one of them, each is found by itself.
-async fn resolve_each(
-    lookup: &DeviceLookup,
-    app: &App,
-    submissions: &[(usize, Submission, Option<Keyed>)],
-) -> Vec<Result<Found, Arc<store::Error>>> {
-    let submissions: Vec<&Submission> = submissions.iter().map(|(_, submission, _)| submission).collect();
-    match resolve_all(lookup, app, &submissions).await {
-        Ok(all) => all.into_iter().map(Ok).collect(),
-        Err(error)
-            if submissions.len() > 1
-                && (!error.is_unavailable() || matches!(error, store::Error::Contended)) =>
-        {
-            let mut each = Vec::with_capacity(submissions.len());
-            for submission in submissions {
-                let found = resolve_all(lookup, app, &[submission]).await;
-                each.push(found.map(|mut found| found.remove(0)).map_err(Arc::new));
-            }
-            each
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            submissions.iter().map(|_| Err(Arc::clone(&error))).collect()
-        }
-    }
-}
-
-/// One result for each submission, in the order given.
-async fn resolve_all(
-    lookup: &DeviceLookup,
-    app: &App,
-    submissions: &[&Submission],
-) -> Result<Vec<Found>, store::Error> {
-    let (mut now, mut later) = (Vec::new(), Vec::new());
-    for submission in submissions {
-        let Submission { audience, kind, .. } = submission;
-        match submission.send_at.later() {
-            None => now.push((audience, *kind)),
-            Some(due_at) => later.push(Later { audience, kind: *kind, due_at }),
-        }
-    }
-    let mut now = match now.is_empty() {
-        true => Vec::new(),
-        false => audience::resolve_all(lookup, app, &now).await?,
-    }
-    .into_iter();
-    let mut later = match later.is_empty() {
-        true => Vec::new(),
-        false => audience::schedule_all(lookup, app, &later).await?,
-    }
-    .into_iter();
-    let found = submissions.iter().filter_map(|submission| match submission.send_at.later() {
-        None => now.next().map(Found::Now),
-        Some(_) => later.next().map(Found::Later),
-    });
-    Ok(found.collect())
 }
 
 /// What is stored of a submission, and what is known of it when it is accepted.
@@ -297,34 +230,4 @@ fn result(stored: AcceptedNotification, acceptance: Acceptance) -> SendResult {
         Some(answer) => SendResult::Replayed(Replay { id: stored.id, answer }),
         None => SendResult::Accepted(stored.id, acceptance),
     }
-}
-
-/// The results of requests that are refused before they come to the acceptor, in the order given. One that repeats an
-/// earlier request with its key gets the earlier answer: the configuration, and with it what is valid, may have changed
-/// since. `failed` is the error of those with keys if the keys can't be looked up.
-pub async fn replay_refused<E>(
-    pool: &SessionPool,
-    app: AppId,
-    refused: Vec<(Option<Idempotency>, E)>,
-    failed: impl Fn(Arc<store::Error>) -> E,
-) -> Vec<Result<SendResult, E>> {
-    let keys: Vec<_> = refused.iter().filter_map(|(key, _)| Some((app, key.as_ref()?.key))).collect();
-    let found = find(pool, &keys).await.map_err(Arc::new);
-    let result = |(idempotency, error): (Option<Idempotency>, E)| {
-        let Some(Idempotency { key, request }) = idempotency else { return Err(error) };
-        let found = found.as_ref().map_err(|error| failed(Arc::clone(error)))?;
-        let stored = found.get(&(app, key)).filter(|stored| stored.request == request).ok_or(error)?;
-        Ok(SendResult::Replayed(Replay { id: stored.notification, answer: stored.answer.clone() }))
-    };
-    refused.into_iter().map(result).collect()
-}
-
-async fn find(
-    pool: &SessionPool,
-    keys: &[(AppId, IdempotencyKey)],
-) -> Result<HashMap<(AppId, IdempotencyKey), StoredAnswer>, store::Error> {
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    store::idempotency::find(&mut pool.acquire().await?, keys).await
 }

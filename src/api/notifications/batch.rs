@@ -22,7 +22,8 @@ use crate::api::json;
 use crate::api::query::Parameters;
 use crate::api::request_id::RequestId;
 use crate::domain::{App, Idempotency};
-use crate::notifications::send::{SendResult, Submission, replay_refused, send_all};
+use crate::notifications::replay::replay_refused;
+use crate::notifications::send::{SendResult, Submission, send_all};
 
 /// The path of the endpoint.
 pub(in crate::api) const PATH: &str = "/v1/notifications/batch";

@@ -21,6 +21,7 @@ use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::schema_enums;
 use crate::domain::{App, Idempotency, NotificationId};
+use crate::notifications::replay::replay_refused;
 use crate::notifications::send::{self, Acceptance, Keyed, Replay, SendParts, SendResult};
 
 /// The path of the endpoint.
@@ -106,7 +107,7 @@ pub(super) async fn send(
         }
         Err(refused) => {
             let refused = vec![(idempotency, refused)];
-            let results = send::replay_refused(&state.pool, caller.app.id, refused, ApiError::from).await;
+            let results = replay_refused(&state.pool, caller.app.id, refused, ApiError::from).await;
             results.into_iter().next().expect("one result for one request")
         }
     };
