@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 
 use super::replacement::{Takeover, claimed_device, quarantine_replaced, settle_claim};
-use super::topics::{DeviceTopics, end_bound_topics, state_topics, take_over_topics};
+use super::topics::{DeviceTopics, end_bound_topics, keep_former_topics, state_topics, take_over_topics};
 use super::{IgnoredPart, IgnoredReason, RegisteredInFuture, Registrar, Registration};
 use crate::domain::{App, DeviceId, DeviceToken, SubscriptionTerm, TopicName, UserId};
 use crate::store::devices::{Device, InsertedDevice, TokenKey};
@@ -124,7 +124,10 @@ impl<'a> RegistrationBatch<'a> {
             registration.take_over(&mut entry.device, old, *takeover, is_new, self.now);
         }
         if user_before != entry.device.user {
-            end_bound_topics(&mut entry.topics);
+            match user_before.is_some() && !caller.is_trusted() {
+                true => keep_former_topics(&mut entry.topics),
+                false => end_bound_topics(&mut entry.topics),
+            }
         }
         if let Some((takeover, old, mut topics)) = replaced {
             if old.user != entry.device.user {

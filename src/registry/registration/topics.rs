@@ -11,7 +11,15 @@ pub(in crate::registry) type DeviceTopics = BTreeMap<TopicName, SubscriptionTerm
 
 /// Ends the subscriptions that belong to the binding of a device to its user, because the device leaves the user.
 pub(in crate::registry) fn end_bound_topics(topics: &mut DeviceTopics) {
-    topics.retain(|_, term| *term == SubscriptionTerm::Device);
+    topics.retain(|_, term| *term != SubscriptionTerm::Binding);
+}
+
+/// As [`end_bound_topics`], where an app takes the device from its user. The closed topics that a backend set stay on this
+/// device.
+pub(super) fn keep_former_topics(topics: &mut DeviceTopics) {
+    end_bound_topics(topics);
+    let closed = topics.iter_mut().filter(|(topic, _)| topic.is_closed());
+    closed.for_each(|(_, term)| *term = SubscriptionTerm::Former);
 }
 
 /// Sets the topics that a registration states. What it does not speak of stays: of an app, the closed topics that its
@@ -26,10 +34,10 @@ pub(super) fn state_topics(registration: &Registration, caller: Registrar, topic
             .map(|(topic, term)| (topic.clone(), *term)),
     );
     for name in names {
-        let is_backends = caller.is_trusted() || before.get(name) == Some(&SubscriptionTerm::Device);
-        let term = match name.is_closed() && !is_backends {
-            true => SubscriptionTerm::Binding,
-            false => SubscriptionTerm::Device,
+        let term = match before.get(name) {
+            _ if caller.is_trusted() || !name.is_closed() => SubscriptionTerm::Device,
+            Some(term) => *term,
+            None => SubscriptionTerm::Binding,
         };
         topics.insert(name.clone(), term);
     }
@@ -46,9 +54,10 @@ pub(super) fn take_over_topics(
 ) -> bool {
     let has_statement = registration.details.topics.is_some();
     let mut taken = of_old;
-    taken.retain(|topic, _| {
+    taken.retain(|topic, term| {
         let is_stated = has_statement && registration.may_state(topic, caller);
-        takeover.includes(topic) && !is_stated && !topics.contains_key(topic)
+        let is_kept = *term == SubscriptionTerm::Former && !caller.is_trusted();
+        takeover.includes(topic) && !is_kept && !is_stated && !topics.contains_key(topic)
     });
     let room = takeover.room(topics);
     let is_complete = taken.len() <= room;

@@ -98,16 +98,17 @@ pub async fn subscribe_all(
 ) -> Result<u64, Error> {
     let topics: Vec<i64> = subscriptions.iter().map(|(topic, ..)| *topic).collect();
     let devices: Vec<i64> = subscriptions.iter().map(|(_, device, _)| device.0).collect();
-    let is_bound: Vec<bool> =
-        subscriptions.iter().map(|(.., term)| *term == SubscriptionTerm::Binding).collect();
+    let have =
+        |of: SubscriptionTerm| subscriptions.iter().map(|(.., term)| *term == of).collect::<Vec<bool>>();
     let done = sqlx::query!(
-        "insert into subscriptions as s (topic_id, device_id, is_bound)
-         select * from unnest($1::bigint[], $2::bigint[], $3::boolean[])
-         on conflict (topic_id, device_id) do update set is_bound = excluded.is_bound
-         where s.is_bound <> excluded.is_bound",
+        "insert into subscriptions as s (topic_id, device_id, is_bound, is_former)
+         select * from unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::boolean[])
+         on conflict (topic_id, device_id) do update set is_bound = excluded.is_bound, is_former = excluded.is_former
+         where (s.is_bound, s.is_former) <> (excluded.is_bound, excluded.is_former)",
         &topics,
         &devices,
-        &is_bound
+        &have(SubscriptionTerm::Binding),
+        &have(SubscriptionTerm::Former)
     );
     Ok(done.execute(conn).await?.rows_affected())
 }

@@ -87,7 +87,7 @@ pub async fn of_devices(
 ) -> Result<HashMap<DeviceId, Vec<SubscribedTopic>>, Error> {
     let ids: Vec<i64> = ids.iter().map(|device| device.0).collect();
     let rows = sqlx::query!(
-        "select s.device_id, s.is_bound, t.name from subscriptions s join topics t using (topic_id)
+        "select s.device_id, s.is_bound, s.is_former, t.name from subscriptions s join topics t using (topic_id)
          where s.device_id = any($1) order by t.name collate \"C\"",
         &ids
     )
@@ -95,7 +95,11 @@ pub async fn of_devices(
     .await?;
     let mut topics: HashMap<DeviceId, Vec<SubscribedTopic>> = HashMap::new();
     for row in rows {
-        let term = if row.is_bound { SubscriptionTerm::Binding } else { SubscriptionTerm::Device };
+        let term = match (row.is_bound, row.is_former) {
+            (true, _) => SubscriptionTerm::Binding,
+            (false, true) => SubscriptionTerm::Former,
+            (false, false) => SubscriptionTerm::Device,
+        };
         topics.entry(DeviceId(row.device_id)).or_default().push((TopicName::stored(row.name), term));
     }
     Ok(topics)

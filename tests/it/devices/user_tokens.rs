@@ -309,6 +309,39 @@ async fn a_token_of_the_same_user_replaces_as_a_backend_does() {
     assert_has(&device(&backend, "old3").await, &json!({"status": "quarantined"}));
 }
 
+/// Whoever knows the token of a phone can bind the phone to an account of their own, and then claim that another device replaces
+/// it. The closed topics of the person who had the phone do not go over.
+#[tokio::test]
+async fn closed_topics_of_a_backend_stay_on_a_device_that_an_app_took_from_its_user() {
+    let (service, signer) = start().await;
+    let (app, backend) = (service.client("register").await, service.client("devices").await);
+    for (phone, logs_out) in [("f1", false), ("f2", true)] {
+        backend.put(PUT, fcm(phone, json!({"user": "victim", "topics": ["news", "team:1"]}))).await;
+        if logs_out {
+            assert_eq!(app.put(PUT, fcm(phone, json!({"user": null}))).await.status, 200);
+        }
+        registered(&app, &signer.token("thief"), fcm(phone, json!({}))).await;
+        let own = format!("thief-of-{phone}");
+        let claim = fcm(&own, json!({"replaces": phone}));
+        registered(&app, &signer.token("thief"), claim).await;
+        assert_eq!(topics(&backend, &own).await, json!(["news"]));
+        assert_eq!(topics(&backend, phone).await, json!(["news", "team:1"]), "what a backend set stays");
+    }
+    // A backend may set them again, and may take them over.
+    backend.put(PUT, fcm("f3", json!({"user": "victim", "topics": ["team:1", "vip:1"]}))).await;
+    app.put(PUT, fcm("f3", json!({"user": null}))).await;
+    registered(&app, &signer.token("victim"), fcm("f3", json!({}))).await;
+    let id = device(&backend, "f3").await["id"].clone();
+    let again = backend.json(Method::POST, "/v1/topics/team:1/subscribe", json!({"devices": [id]})).await;
+    assert_eq!(again.body["changed"], 1, "{again:?}");
+    registered(&app, &signer.token("victim"), fcm("f4", json!({"replaces": "f3"}))).await;
+    assert_eq!(topics(&backend, "f4").await, json!(["team:1"]));
+    backend.put(PUT, fcm("f5", json!({"user": "victim", "topics": ["vip:1"]}))).await;
+    app.put(PUT, fcm("f5", json!({"user": null}))).await;
+    let heir = backend.put(PUT, fcm("f6", json!({"replaces": "f5"}))).await;
+    assert_eq!(heir.body["topics"], json!(["vip:1"]), "{heir:?}");
+}
+
 #[tokio::test]
 async fn closed_topics_count_for_the_app_and_not_for_the_device() {
     let (service, signer) = start_with(130).await;
