@@ -1,5 +1,6 @@
 //! `pushpost keys`: creates, lists and revokes API keys, directly in the database.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -96,18 +97,23 @@ impl Create {
         database.close().await?;
         let CreatedKey { id, secret, expires_at } = created?;
         let scopes: Vec<_> = self.scope.names().collect();
-        if self.json {
+        let text = if self.json {
             let (id, app, name) = (id.to_string(), &self.app, &self.name);
             let key = json!({"id": id, "secret": secret, "app": app, "scopes": scopes, "name": name,
                              "expires_at": expires_at.map(millis)});
-            output::line(&key.to_string())?;
+            key.to_string()
         } else {
             let scopes = scopes.join(",");
             let until = expires_at.map(|at| format!(", until {}", seconds(at))).unwrap_or_default();
             eprintln!("{id} for {} ({scopes}){until} in {place}; the secret is shown only now", self.app);
-            output::line(&secret)?;
+            secret
+        };
+        match output::line_to_reader(&text) {
+            Ok(true) => Ok(()),
+            // A closed pipe is a failure here, because no other output has the secret.
+            Ok(false) => Err(unread(id, "stdout is closed")),
+            Err(error) => Err(unread(id, format_args!("{error:#}"))),
         }
-        Ok(())
     }
 
     async fn create(&self, database: &Database) -> Result<CreatedKey, CommandError> {
@@ -118,6 +124,12 @@ impl Create {
             other => CommandError::from(anyhow::Error::from(other).context(database.place())),
         })
     }
+}
+
+/// The error of a key with a secret that nothing has read.
+fn unread(id: KeyId, why: impl fmt::Display) -> CommandError {
+    let failure = CommandError::failed(format_args!("the secret of {id} is lost: {why}"));
+    failure.hint(format!("end the key with pushpost keys revoke {id}, and create another one"))
 }
 
 impl List {

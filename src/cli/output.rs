@@ -6,10 +6,16 @@ use anyhow::Context as _;
 
 /// Writes one line. A closed pipe, as `head` leaves it, is no failure.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    line_to_reader(text).map(|_| ())
+}
+
+/// Writes one line. False: the pipe is closed, so a further line would not be read either.
+pub(super) fn line_to_reader(text: &str) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to stdout"),
     }
 }
 

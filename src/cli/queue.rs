@@ -135,7 +135,9 @@ async fn watch(client: &ServiceClient) -> Result<(), CommandError> {
     loop {
         let lanes = items(client).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let clear = if is_terminal { CLEAR } else { "" };
-        output::line(&format!("{clear}{}", table(&lanes)))?;
+        if !output::line_to_reader(&format!("{clear}{}", table(&lanes)))? {
+            return Ok(());
+        }
         sleep(WATCH_INTERVAL).await;
     }
 }

@@ -4,6 +4,7 @@
 mod commands;
 mod descriptors;
 mod google;
+mod keys;
 mod log;
 mod proxies;
 mod publishable_key;

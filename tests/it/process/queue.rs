@@ -1,18 +1,21 @@
 //! `pushpost queue` by the real program: the table, an operator's commands, and what is said where a request fails.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use pushpost::provider::fcm;
 use pushpost::runtime::Role;
 use pushpost_testkit::json::fcm_targets;
+use pushpost_testkit::processes::{command, program};
 use pushpost_testkit::service::TestService;
+use pushpost_testkit::wait::WAIT_MAX;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::commands::{assert_ended, run as queue};
@@ -54,6 +57,21 @@ async fn an_operator_pauses_looks_and_resumes() {
     assert_eq!(lines(&resumed).len(), 1);
     assert_eq!(service.notifications().until_done(&id).await["counts"]["accepted"], 3);
     assert_ended(&queue("queue retry fcm", &by_variable).await, 0, &["fcm   running"], &[]);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_ends_when_its_reader_has_gone() {
+    let service = TestService::start().await;
+    let (url, key) = (service.url(""), service.key("admin").await);
+    let mut watch = command(program());
+    watch.args(["queue", "--watch"]).env("PUSHPOST_URL", url).env("PUSHPOST_KEY", key);
+    let mut watch = watch.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut first = [0; 4];
+    watch.stdout.take().unwrap().read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"LANE");
+    let ended = timeout(WAIT_MAX, watch.wait()).await.expect("the watch ends").unwrap();
+    assert_eq!(ended.code(), Some(0));
     service.stop().await;
 }
 
