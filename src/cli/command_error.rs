@@ -89,7 +89,7 @@ impl fmt::Display for CommandError {
 
 impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
-        let code = if runtime::has_timed_out(&error) { UNAVAILABLE } else { FAILED };
+        let code = if runtime::is_unavailable(&error) { UNAVAILABLE } else { FAILED };
         Self { error, hint: None, code }
     }
 }

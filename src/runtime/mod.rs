@@ -94,11 +94,11 @@ fn hostname() -> String {
     if name.is_empty() { "node".to_owned() } else { name }
 }
 
-/// Whether a start failed because Postgres was not available in time, or another process used the data folder for too
-/// long.
-pub fn has_timed_out(error: &anyhow::Error) -> bool {
+/// Whether a start or a command failed because Postgres was not available, or another process used the data folder for
+/// too long.
+pub fn is_unavailable(error: &anyhow::Error) -> bool {
     let foreign = error.downcast_ref::<PostgresUnusable>();
     let embedded = error.downcast_ref::<pushpost_embedded_postgres::Error>();
-    matches!(foreign, Some(PostgresUnusable::TimedOut { .. }))
+    matches!(foreign, Some(PostgresUnusable::TimedOut { .. } | PostgresUnusable::Unavailable { .. }))
         || embedded.is_some_and(|error| error.has_timed_out())
 }

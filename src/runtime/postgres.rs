@@ -30,12 +30,20 @@ const TRANSACTION_MODE: &str = "a connection pooler in transaction or statement 
 /// Why Postgres can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresUnusable {
-    /// The server can't be used, and waiting does not help or was not asked for.
+    /// The server can't be used, and waiting does not help.
     #[error("PostgreSQL at {server} can't be used: {reason}")]
     Refused {
         /// Host and port.
         server: String,
         /// The error of the server or the system, or what is wrong with the database.
+        reason: String,
+    },
+    /// The server is not available, and waiting was not asked for.
+    #[error("PostgreSQL at {server} is not available: {reason}")]
+    Unavailable {
+        /// Host and port.
+        server: String,
+        /// The reason of the only try.
         reason: String,
     },
     /// The server was not available in time.
@@ -73,11 +81,12 @@ pub(super) fn hosts_of(url: &PostgresUrl) -> Result<Vec<PgConnectOptions>, sqlx:
 /// Tries once. Returns the hosts, with the first one that can be used in front.
 ///
 /// # Errors
-/// [`PostgresUnusable::Refused`].
+/// [`PostgresUnusable::Refused`] and [`PostgresUnusable::Unavailable`].
 pub(super) async fn check(hosts: &[PgConnectOptions]) -> Result<Vec<PgConnectOptions>, PostgresUnusable> {
-    try_all(hosts).await.map_err(|classify| {
-        let (ConnectFailure::Temporary(reason) | ConnectFailure::Permanent(reason)) = classify;
-        PostgresUnusable::Refused { server: store::addresses(hosts), reason }
+    let server = || store::addresses(hosts);
+    try_all(hosts).await.map_err(|failure| match failure {
+        ConnectFailure::Temporary(reason) => PostgresUnusable::Unavailable { server: server(), reason },
+        ConnectFailure::Permanent(reason) => PostgresUnusable::Refused { server: server(), reason },
     })
 }
 

@@ -56,6 +56,19 @@ async fn a_closed_port_is_waited_for_and_named_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_finds_no_server_ends_with_69() {
+    let machine = machine().await;
+    for command in
+        [&["keys", "list"][..], &["tokens", "list"], &["devices", "export"], &["migrate", "--check"]]
+    {
+        let told = machine.run_with(command, &[(URL, "postgres://me:hunter2@127.0.0.1:1/d")]).await;
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert_eq!(told.status.code(), Some(69), "{command:?}: {said}");
+        assert!(said.contains("PostgreSQL at 127.0.0.1:1 is not available: connection refused"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_refuses_one_connection_too_many_is_quoted() {
     let (machine, database) = (machine().await, TestDatabase::create().await);
     let role = format!("r_{:08x}", rand::random::<u32>());
