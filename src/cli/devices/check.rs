@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::import::{counted, in_words};
-use super::source::Source;
+use super::source::{BadCsvHeader, Source};
 use crate::api::devices::import::{ImportProgress, OnFailure, check};
 use crate::api::problem::Problem;
 use crate::cli::command_error::CommandError;
@@ -64,8 +64,12 @@ async fn check_all(
     };
     let (progress, done) = check(database.pool(), &mut judge, after, &mut source, told).await;
     bar.finish_and_clear();
-    printer.close(&progress)?;
-    done?;
+    let has_header = !done.as_ref().is_err_and(anyhow::Error::is::<BadCsvHeader>);
+    printer.close(&progress, has_header)?;
+    match done {
+        Err(error) if !has_header => return Err(CommandError::from(error).hint("correct the first line")),
+        done => done?,
+    }
     if progress.failed > 0 {
         let failure = CommandError::failed(summary(&progress));
         return Err(failure.hint("nothing was written"));
@@ -94,13 +98,13 @@ impl FaultPrinter {
         });
     }
 
-    /// Prints how many lines there were.
-    fn close(mut self, progress: &ImportProgress) -> anyhow::Result<()> {
+    /// Prints how many lines there were, but not to people if the columns are unknown and no line was read.
+    fn close(mut self, progress: &ImportProgress, has_header: bool) -> anyhow::Result<()> {
         if self.as_json {
             let rest = json!({"lines": progress.lines(), "failed": progress.failed, "stopped_at": progress.stopped_at});
             let rest = rest.to_string();
             self.line(&format!("],{}", rest.trim_start_matches('{')));
-        } else if progress.failed == 0 {
+        } else if progress.failed == 0 && has_header {
             self.line(&summary(progress));
         }
         self.failure.map_or(Ok(()), Err)

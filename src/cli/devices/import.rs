@@ -213,9 +213,7 @@ pub(super) fn in_words(problem: &Problem) -> String {
             ErrorLocation::Pointer(place) | ErrorLocation::Parameter(place) => place.as_str(),
             ErrorLocation::Header(place) => place,
         };
-        let meant = fault.facts.get("suggestion").and_then(|suggestion| suggestion.as_str());
-        let meant = meant.map_or_else(String::new, |name| format!(" (did you mean {name}?)"));
-        format!("{place}: {}{meant}", fault.detail)
+        format!("{place}: {}", fault.detail)
     });
     faults.collect::<Vec<_>>().join("; ")
 }

@@ -199,7 +199,7 @@ async fn an_import_goes_on_from_where_it_stopped() {
     table[2_499] = json!({"platform": "fcm", "tokne": "f2500"}).to_string();
     place.write("t.ndjson", table.join("\n"));
     let stopped = place.run("import t.ndjson --on-error stop").await;
-    let says = ["line 2500: ", "did you mean token", "stopped at line 2500", "--from-line 2500"];
+    let says = ["line 2500: ", "did you mean \"token\"?;", "stopped at line 2500", "--from-line 2500"];
     assert_ended(&stopped, 1, "2500 lines: 2499 created, 0 updated, 1 failed", &says);
     assert_eq!(place.count("true").await, 2_499);
 

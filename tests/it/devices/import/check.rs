@@ -70,6 +70,22 @@ async fn a_check_and_an_import_tell_the_same_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_unknown_columns_does_not_say_that_there_is_no_fault() {
+    let place = Place::new(&["shop"]).await;
+    place.write("t.csv", "platform,tokn\nfcm,f1\n");
+    let checked = place.run("import t.csv --check").await;
+    let said = text(&checked.stderr);
+    assert_eq!((checked.status.code(), text(&checked.stdout).as_str()), (Some(1), ""), "{said}");
+    assert!(
+        said.contains("column 2 \"tokn\" is unknown") && said.contains("hint: correct the first line"),
+        "{said}"
+    );
+    let checked = place.run("import t.csv --check --json").await;
+    let checked: Value = serde_json::from_slice(&checked.stdout).expect("one JSON document");
+    assert_eq!(checked["lines"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_prints_every_fault_with_its_line() {
     let place = Place::new(&["shop"]).await;
     let wrong = |number: usize| format!("{{\"platform\":\"fcm\",\"tken\":\"f{number}\"}}\n");
