@@ -1,5 +1,7 @@
 //! `[[apps.<name>.cleanups]]`: clean-up runs that start by themselves, each by a schedule.
 
+use std::cell::Cell;
+
 use crate::domain::{CleanupCriteria, CleanupSchedule, CronSchedule, DottedVersion, Platforms, ShareLimit};
 use crate::settings::Section;
 
@@ -26,11 +28,15 @@ fn schedule(mut section: Section<'_>, platforms: &Platforms) -> Option<CleanupSc
     let schedule = section.required("schedule", schedule);
     let days = section.integer("inactive_days", CleanupCriteria::INACTIVE_DAYS, 0);
     let inactive_days = section.required("inactive_days", u16::try_from(days).ok().filter(|days| *days > 0));
+    // Whether a list has an item, right or wrong.
+    let (has_platform, has_environment) = (Cell::new(false), Cell::new(false));
     let platform = |name: &str| {
+        has_platform.set(true);
         platforms.parse(name).ok_or_else(|| format!("must be some of {}", platforms.names().join(", ")))
     };
     let environments = platforms.stated_environments();
     let environment = |name: &str| {
+        has_environment.set(true);
         let names: Vec<_> = environments.iter().map(|environment| environment.as_str()).collect();
         let found = environments.iter().find(|environment| environment.as_str() == name);
         found.copied().ok_or_else(|| format!("must be some of {}", names.join(", ")))
@@ -47,13 +53,16 @@ fn schedule(mut section: Section<'_>, platforms: &Platforms) -> Option<CleanupSc
         )
         .unwrap_or_default(),
     };
-    for (key, is_empty) in [
-        ("platforms", criteria.platforms.as_ref().is_some_and(Vec::is_empty)),
-        ("environments", criteria.environments.as_ref().is_some_and(Vec::is_empty)),
+    for (key, is_empty, has_item) in [
+        ("platforms", criteria.platforms.as_ref().is_some_and(Vec::is_empty), has_platform.get()),
+        ("environments", criteria.environments.as_ref().is_some_and(Vec::is_empty), has_environment.get()),
     ] {
-        if is_empty {
+        if is_empty && !has_item {
             section.fault(key, "names none, so no device would match");
         }
+    }
+    if criteria.is_contradictory(platforms) {
+        section.fault("environments", "no device of these platforms has one of these environments");
     }
     section.finish();
     inactive_days.and(Some(CleanupSchedule { name: name?, schedule: schedule?, criteria }))

@@ -49,6 +49,13 @@ impl CleanupCriteria {
             known.lanes().filter(|lane| is_named(&lane.platform()) && has_environment(lane.environment()));
         Some(lanes.map(|lane| (lane.platform(), Environment::code(lane.environment()))).collect())
     }
+
+    /// True if platforms and environments are named, and no device can be of both.
+    pub fn is_contradictory(&self, known: &Platforms) -> bool {
+        let is_named = self.platforms.as_ref().is_some_and(|some| !some.is_empty())
+            && self.environments.as_ref().is_some_and(|some| !some.is_empty());
+        is_named && self.lanes(known).is_some_and(|lanes| lanes.is_empty())
+    }
 }
 
 /// A version of an app of whole numbers and dots: `5.2.0`. Compared number by number; `5.2` equals `5.2.0`.

@@ -12,6 +12,24 @@ const MINUTE: TimeDelta = TimeDelta::minutes(1);
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+const FIELDS: [CronField; 5] = [
+    CronField { name: "minute", first: 0, last: 59, names: &[] },
+    CronField { name: "hour", first: 0, last: 23, names: &[] },
+    CronField { name: "day of month", first: 1, last: 31, names: &[] },
+    CronField { name: "month", first: 1, last: 12, names: &MONTHS },
+    CronField { name: "day of week", first: 0, last: 7, names: &WEEKDAYS },
+];
+
+/// What a field of a schedule may have, as in crontab(5). croner has more: `L`, `W`, `#` and `?`, and takes a month for a
+/// day of the week.
+struct CronField {
+    name: &'static str,
+    /// The smallest number, which the first name stands for.
+    first: u8,
+    /// The largest number.
+    last: u8,
+    names: &'static [&'static str],
+}
 
 /// When something is due: minute, hour, day of month, month and day of week.
 #[derive(Clone, Debug)]
@@ -33,11 +51,18 @@ impl Eq for CronSchedule {}
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadSchedule {
     /// There are more or fewer fields.
-    #[error("a schedule has five fields: minute, hour, day of month, month, day of week; this has {0}")]
+    #[error(
+        "a schedule has five fields, in UTC: minute, hour, day of month, month, day of week; this has {0}"
+    )]
     Fields(usize),
     /// A field is not as in crontab(5).
-    #[error("a schedule has numbers, names, `*`, `,`, `-` and `/` as in crontab(5): {0}")]
-    Form(String),
+    #[error("the {field} is not as in crontab(5): {fault}")]
+    Form {
+        /// The name of the field.
+        field: &'static str,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// There is no such day.
     #[error("a schedule must come due at some time, and this one never does")]
     Never,
@@ -53,15 +78,15 @@ impl CronSchedule {
         let [_, _, day, _, weekday] = fields[..] else {
             return Err(BadSchedule::Fields(fields.len()));
         };
-        let names = [&[][..], &[], &[], &MONTHS, &WEEKDAYS];
-        if let Some((field, _)) = fields.iter().zip(names).find(|(field, names)| !has_form(field, names)) {
-            return Err(BadSchedule::Form(format!("{field:?} is none of them")));
+        for (field, text) in FIELDS.iter().zip(&fields) {
+            let checked = text.split(',').try_for_each(|item| field.check(item));
+            checked.map_err(|fault| BadSchedule::Form { field: field.name, fault })?;
         }
         // As in crontab(5): if both days are restricted, either is enough. A field that begins with `*` restricts nothing.
         let is_open = day.starts_with('*') || weekday.starts_with('*');
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed);
         let cron = parser.dom_and_dow(is_open).build().parse(&fields.join(" "));
-        let cron = cron.map_err(|error| BadSchedule::Form(error.to_string()))?;
+        let cron = cron.map_err(|error| BadSchedule::Form { field: "text", fault: error.to_string() })?;
         // A leap year is among any eight years, also around a century.
         let early = DateTime::<Utc>::from_str("2000-01-01T00:00:00Z").unwrap_or_default();
         cron.find_next_occurrence(&early, true).map_err(|_| BadSchedule::Never)?;
@@ -83,14 +108,47 @@ impl CronSchedule {
     }
 }
 
-/// Has the field only what crontab(5) has? croner has more: `L`, `W`, `#` and `?`, and takes a month for a day of the week.
-fn has_form(field: &str, names: &[&str]) -> bool {
-    let is_known = |c: char| c.is_ascii_alphanumeric() || "*,-/".contains(c);
-    let mut words = field.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
-    let has_items = field.split(',').all(|item| !item.is_empty());
-    has_items
-        && field.chars().all(is_known)
-        && words.all(|word| names.iter().any(|name| name.eq_ignore_ascii_case(word)))
+impl CronField {
+    /// Checks a part between two commas.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self, item: &str) -> Result<(), String> {
+        let (values, step) = item.split_once('/').map_or((item, None), |(values, step)| (values, Some(step)));
+        if let Some(step) = step {
+            if number(step).is_none_or(|step| step == 0) {
+                return Err(format!("the step {step:?} is no number from 1"));
+            }
+            if values != "*" && !values.contains('-') {
+                return Err(format!("a step follows `*` or a range, so {item:?} is none"));
+            }
+        }
+        if values == "*" {
+            return Ok(());
+        }
+        let (begin, end) = values.split_once('-').unwrap_or((values, values));
+        if self.value(begin)? > self.value(end)? {
+            return Err(format!("the range {values:?} ends before it begins"));
+        }
+        Ok(())
+    }
+
+    /// The number that a number or a name stands for.
+    fn value(&self, text: &str) -> Result<u8, String> {
+        if let Some(place) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+            return Ok(self.first.saturating_add(u8::try_from(place).unwrap_or(u8::MAX)));
+        }
+        let found = number(text).filter(|number| (self.first..=self.last).contains(number));
+        found.ok_or_else(|| {
+            let names =
+                self.names.first().map(|name| format!(" or a name such as {name}")).unwrap_or_default();
+            format!("{text:?} is not a number from {} to {}{names}", self.first, self.last)
+        })
+    }
+}
+
+fn number(text: &str) -> Option<u8> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -152,6 +210,41 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_field_and_what_it_may_have() {
+        for (text, told) in [
+            ("0 24 * * *", "the hour is not as in crontab(5): \"24\" is not a number from 0 to 23"),
+            (
+                "0 3 * dez *",
+                "the month is not as in crontab(5): \"dez\" is not a number from 1 to 12 or a name such as jan",
+            ),
+            ("0 3 L * *", "the day of month is not as in crontab(5): \"L\" is not a number from 1 to 31"),
+            ("*/0 * * * *", "the minute is not as in crontab(5): the step \"0\" is no number from 1"),
+            (
+                "0/15 * * * *",
+                "the minute is not as in crontab(5): a step follows `*` or a range, so \"0/15\" is none",
+            ),
+            (
+                "0 3 * * fri-mon",
+                "the day of week is not as in crontab(5): the range \"fri-mon\" ends before it begins",
+            ),
+            (
+                "CRON_TZ=Europe/Berlin 0 3 * * *",
+                "a schedule has five fields, in UTC: minute, hour, day of month, month, day of week; this has 6",
+            ),
+        ] {
+            assert_eq!(
+                CronSchedule::parse(text).map(|_| ()).map_err(|error| error.to_string()),
+                Err(told.to_owned())
+            );
+        }
+        for text in
+            ["0 3 * * 5-7", "*/90 * * * *", "0-10/3,15 8-17 1 jan-mar MON-FRI", "0 3 * * 0-7", "00 03 * * *"]
+        {
+            assert!(CronSchedule::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_crontab_does_not_have_is_refused() {
         for text in ["", "@daily", "0 3 * *", "0 0 3 * * *", "0 3 * * * 2026"] {
             assert!(matches!(CronSchedule::parse(text), Err(BadSchedule::Fields(_))), "{text}");
@@ -181,8 +274,10 @@ mod tests {
             "+ * * * *",
             "H * * * *",
             "* * * * +5",
+            "0/15 * * * *",
+            "* * * * fri-mon",
         ] {
-            assert!(matches!(CronSchedule::parse(text), Err(BadSchedule::Form(_))), "{text}");
+            assert!(matches!(CronSchedule::parse(text), Err(BadSchedule::Form { .. })), "{text}");
         }
         for text in ["0 0 30 2 *", "0 0 31 4,6,9,11 *"] {
             assert_eq!(CronSchedule::parse(text), Err(BadSchedule::Never), "{text}");

@@ -47,6 +47,18 @@ fn every_fault_of_a_schedule_has_its_line() {
 }
 
 #[test]
+fn a_wrong_platform_is_one_fault_and_platforms_without_the_environments_another() {
+    let wrong = faults(&format!("{STALE}platforms = [\"hms\"]\nenvironments = [\"prod\"]\n"), &[]);
+    assert_eq!(wrong.len(), 2, "each list is named once: {wrong:#?}");
+    let contradictory = faults(&format!("{STALE}platforms = [\"fcm\"]\nenvironments = [\"sandbox\"]\n"), &[]);
+    let [fault] = contradictory.as_slice() else { panic!("{contradictory:#?}") };
+    assert!(
+        fault.contains("environments: no device of these platforms has one of these environments"),
+        "{fault}"
+    );
+}
+
+#[test]
 fn a_schedule_needs_a_name_of_its_own_a_time_and_an_inactivity() {
     let missing = faults("[apps.shop]\n[[apps.shop.cleanups]]\n", &[]).join("\n");
     for key in ["name", "schedule", "inactive_days"] {
