@@ -58,6 +58,7 @@ impl Cleanups {
     async fn start_due(&mut self, settings: &Settings, conn: &mut Session) -> Result<(), store::Error> {
         let now = settings.node_lease.clock().now();
         for app in settings.apps.all().values() {
+            self.worker.name_app(app.id, &app.name);
             for schedule in &app.cleanups {
                 let key = (app.id, schedule.name.clone());
                 let Some(at) = schedule.schedule.due(self.started.get(&key).copied(), now) else { continue };

@@ -30,6 +30,7 @@ pub(super) async fn carry_out(
     let bar = bar();
     let id = output.id(&run);
     let mut work = Work {
+        app: output.app.clone(),
         pool: database.pool().clone(),
         maintenance: database.maintenance_pool(),
         nodes: NodeWatch::new(config.delivery.node_timeout, database.was_alone()),
@@ -57,6 +58,8 @@ pub(super) async fn carry_out(
 }
 
 struct Work {
+    /// The name of the run's app.
+    app: String,
     pool: SessionPool,
     maintenance: SessionPool,
     nodes: NodeWatch,
@@ -71,6 +74,7 @@ impl Work {
         on_progress: impl Fn(&CleanupRun),
     ) -> anyhow::Result<CleanupRun> {
         let mut worker = CleanupWorker::default();
+        worker.name_app(run.app, &self.app);
         while run.status.is_active() {
             on_progress(&run);
             let pause = if self.is_ours {

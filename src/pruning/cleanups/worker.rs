@@ -1,11 +1,12 @@
 //! Carries clean-up runs out, batch by batch. Everything that a run has done is in its row, so any process goes on where
 //! another one ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{CleanupProblem, CleanupRunId, CleanupStatus, DeviceId};
+use crate::domain::{AppId, CleanupProblem, CleanupRunId, CleanupStatus, DeviceId};
 use crate::store::cleanups::CleanupRun;
 use crate::store::cleanups::batches::{self, CountedPage, DeviceBatch};
 use crate::store::{self, Session};
@@ -45,11 +46,13 @@ pub struct CleanupWorker {
     last: CleanupRunId,
     /// The device that ended the batch before, and the batches that it has ended in a row.
     locked: Option<(CleanupRunId, DeviceId, u32)>,
+    /// The names of apps, for the log.
+    app_names: BTreeMap<AppId, String>,
 }
 
 impl Default for CleanupWorker {
     fn default() -> Self {
-        Self { last: CleanupRunId(0), locked: None }
+        Self { last: CleanupRunId(0), locked: None, app_names: BTreeMap::new() }
     }
 }
 
@@ -65,6 +68,13 @@ impl CleanupStep {
 }
 
 impl CleanupWorker {
+    /// Takes the name of an app, so that the log names it. A run of an app without a name is logged with its number.
+    pub fn name_app(&mut self, app: AppId, name: &str) {
+        if self.app_names.get(&app).is_none_or(|known| known != name) {
+            self.app_names.insert(app, name.to_owned());
+        }
+    }
+
     /// Writes one batch of one run.
     ///
     /// # Errors
@@ -100,7 +110,7 @@ impl CleanupWorker {
         };
         batches::save(&mut transaction, &run).await?;
         transaction.commit().await?;
-        log_end(conn, &run).await?;
+        self.log_end(conn, &run).await?;
         let pause = (PAUSE_RATIO * begun.elapsed()).min(PAUSE_MAX);
         Ok(CleanupStep::Written(if has_progress { pause } else { pause.max(LOCKED_PAUSE) }))
     }
@@ -125,6 +135,49 @@ impl CleanupWorker {
         }
         true
     }
+
+    async fn log_end(&self, conn: &mut Session, run: &CleanupRun) -> Result<(), store::Error> {
+        if run.status.is_active() {
+            return Ok(());
+        }
+        let id = store::apps::installation_key(conn).await?.cleanup_run_id(run.app, run.id);
+        let app = self.app_names.get(&run.app).cloned().unwrap_or_else(|| run.app.0.to_string());
+        let schedule = run.schedule.as_deref();
+        let (matched, quarantined, restored) = (run.counts.matched, run.quarantined, run.restored);
+        match run.status {
+            CleanupStatus::Failed => {
+                let (share, limit) = (run.counts.share(), run.criteria.max_share.as_fraction());
+                tracing::warn!(
+                    run = id,
+                    app,
+                    schedule,
+                    matched,
+                    share,
+                    limit,
+                    detail = "no device was quarantined",
+                    hint = "look at the run with pushpost tokens show; a larger max_share allows it",
+                    "clean-up run would quarantine too large a share of the devices"
+                );
+            }
+            CleanupStatus::Done => {
+                let is_dry_run = run.is_dry_run;
+                tracing::info!(
+                    run = id,
+                    app,
+                    schedule,
+                    is_dry_run,
+                    matched,
+                    quarantined,
+                    "clean-up run is done"
+                );
+            }
+            CleanupStatus::Restored => {
+                tracing::info!(run = id, app, restored, "devices of a clean-up run are restored");
+            }
+            CleanupStatus::Running | CleanupStatus::Restoring | CleanupStatus::Cancelled => {}
+        }
+        Ok(())
+    }
 }
 
 /// Adds what was counted on a page, and decides after the last page how the run goes on.
@@ -147,38 +200,4 @@ fn count(run: &mut CleanupRun, page: CountedPage) {
         None if !run.is_dry_run && run.counts.matched > 0 => CleanupStatus::Running,
         _ => CleanupStatus::Done,
     };
-}
-
-async fn log_end(conn: &mut Session, run: &CleanupRun) -> Result<(), store::Error> {
-    if run.status.is_active() {
-        return Ok(());
-    }
-    let id = store::apps::installation_key(conn).await?.cleanup_run_id(run.app, run.id);
-    let (app, schedule) = (run.app.0, run.schedule.as_deref());
-    let (matched, quarantined, restored) = (run.counts.matched, run.quarantined, run.restored);
-    match run.status {
-        CleanupStatus::Failed => {
-            let (share, limit) = (run.counts.share(), run.criteria.max_share.as_fraction());
-            tracing::warn!(
-                run = id,
-                app,
-                schedule,
-                matched,
-                share,
-                limit,
-                detail = "no device was quarantined",
-                hint = "look at the run with pushpost tokens show; a larger max_share allows it",
-                "clean-up run would quarantine too large a share of the devices"
-            );
-        }
-        CleanupStatus::Done => {
-            let is_dry_run = run.is_dry_run;
-            tracing::info!(run = id, app, schedule, is_dry_run, matched, quarantined, "clean-up run is done");
-        }
-        CleanupStatus::Restored => {
-            tracing::info!(run = id, app, restored, "devices of a clean-up run are restored");
-        }
-        CleanupStatus::Running | CleanupStatus::Restoring | CleanupStatus::Cancelled => {}
-    }
-    Ok(())
 }
