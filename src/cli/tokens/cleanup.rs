@@ -50,6 +50,10 @@ pub(super) struct Cleanup {
 
 impl Cleanup {
     pub(super) async fn run(self) -> Result<(), CommandError> {
+        if self.criteria().is_contradictory(&built_in_platforms()) {
+            let failure = CommandError::usage("no device of these platforms has one of these environments");
+            return Err(failure.hint("FCM devices have no environment"));
+        }
         let config = self.config.load()?;
         let app = database::resolve_app(&config, self.app.as_deref())?;
         let mut signals = StopSignals::catch()?;

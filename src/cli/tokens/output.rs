@@ -64,7 +64,7 @@ impl RunOutput {
         lines.extend(problem(run));
         let sample: Vec<_> = run.sample.iter().take(5).map(|id| self.key.device_id(run.app, *id)).collect();
         if !sample.is_empty() {
-            lines.push(format!("among them {}", sample.join(", ")));
+            lines.push(format!("the first that match: {}", sample.join(", ")));
         }
         lines.join("\n")
     }
@@ -104,6 +104,14 @@ pub(super) fn failure(run: &CleanupRun) -> Option<CommandError> {
         }
         _ => None,
     }
+}
+
+/// The error of a restoration that did not come to its end.
+pub(super) fn restoration_failure(run: &CleanupRun) -> Option<CommandError> {
+    (run.status != CleanupStatus::Restored).then(|| {
+        let failure = CommandError::failed("the restoration was stopped before its end");
+        failure.hint("pushpost tokens restore goes on with it")
+    })
 }
 
 /// A bar for a run, shown on a terminal only.

@@ -4,13 +4,13 @@ use clap::Args;
 
 use super::carry_out::carry_out;
 use super::cleanup::refusal;
-use super::output::{RunOutput, failure};
+use super::output::{RunOutput, failure, restoration_failure};
 use crate::cli::command_error::CommandError;
 use crate::cli::config_args::ConfigArgs;
 use crate::cli::signals::StopSignals;
 use crate::cli::{database, output};
 use crate::config::Config;
-use crate::domain::{App, CleanupRunId, CleanupStatus};
+use crate::domain::{App, CleanupRunId};
 use crate::pruning::cleanups;
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::cleanups::CleanupRun;
@@ -36,7 +36,7 @@ pub(super) struct List {
 pub(super) struct Show {
     #[command(flatten)]
     run: RunArgs,
-    /// Wait for its end, and carry it out where no node lives
+    /// Wait for its end, and carry it out where no node lives; exit code 1 if it failed or was stopped
     #[arg(long)]
     wait: bool,
 }
@@ -157,7 +157,8 @@ fn unknown() -> CommandError {
 impl Show {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let mut signals = StopSignals::catch()?;
-        self.run
+        let run = self
+            .run
             .with_run(async |database, config, named| {
                 let found = cleanups::find(database.pool(), named.app.id, named.id).await;
                 let run = found.map_err(anyhow::Error::from)?.ok_or_else(unknown)?;
@@ -167,7 +168,10 @@ impl Show {
                 }
             })
             .await?;
-        Ok(())
+        match self.wait {
+            true => failure(&run).map_or(Ok(()), Err),
+            false => Ok(()),
+        }
     }
 }
 
@@ -182,10 +186,7 @@ impl Restore {
                 carry_out(database, config, &named.output, run, &mut signals).await
             })
             .await?;
-        match run.status {
-            CleanupStatus::Restored => Ok(()),
-            _ => failure(&run).map_or(Ok(()), Err),
-        }
+        restoration_failure(&run).map_or(Ok(()), Err)
     }
 }
 

@@ -125,8 +125,14 @@ async fn a_run_that_failed_ends_with_1_and_wrong_usage_with_64() {
         Some(1),
         "there is nothing to restore"
     );
+    let waited = place.run(&format!("show {id} --wait")).await;
+    assert_eq!(waited.status.code(), Some(1), "as the command that started the run: {waited:?}");
+    assert_eq!(place.run(&format!("show {id}")).await.status.code(), Some(0), "it was found");
     assert_eq!(place.run("show run_doesnotexist").await.status.code(), Some(1));
     assert_eq!(place.run("cleanup --inactive-days 30").await.status.code(), Some(64), "which of two apps?");
+    let contradiction =
+        place.run("cleanup --app shop --inactive-days 30 --platform fcm --environment sandbox").await;
+    assert_eq!(contradiction.status.code(), Some(64), "no FCM device has an environment: {contradiction:?}");
     assert_eq!(place.run("cleanup --app nobody --inactive-days 30").await.status.code(), Some(1));
     assert_eq!(quarantined(&place.database).await, 0);
 }
@@ -156,6 +162,27 @@ async fn an_interrupted_command_leaves_a_run_that_another_one_continues_or_stops
     assert_eq!(stopped[0]["status"], "done", "it has ended");
 }
 
+#[tokio::test]
+async fn a_restoration_that_is_stopped_says_that_it_can_go_on() {
+    let place = Place::create().await;
+    add(&place.database, 30, 100.0, "", "").await;
+    let run = documents(&place.run("cleanup --app shop --inactive-days 30 --max-share 1 --json").await, 0);
+    let id = text(&run[0]["id"]);
+    // A node that was killed: the command watches for a while whether it lives.
+    place.database.execute("insert into nodes (name) values ('killed')").await;
+    let mut restore = place.command(&format!("restore {id}"));
+    let child = restore.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    place.database.until_count("select count(*) from cleanup_runs where status = 4", 1).await;
+    documents(&place.run(&format!("cancel {id} --json")).await, 0);
+    let stopped = timeout(LONG, child.wait_with_output()).await.unwrap().unwrap();
+    let said = written(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the restoration was stopped") && said.contains("restore goes on with it"),
+        "{said}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_living_node_carries_out_the_run_of_a_command() {
     let cluster = TestCluster::create(&[("node_timeout", "5s")]).await;
@@ -165,6 +192,9 @@ async fn a_living_node_carries_out_the_run_of_a_command() {
     let line = "cleanup --app shop --inactive-days 30 --max-share 1 --json";
     let output = ended(&mut tokens(line, &cluster.config_path(), cluster.database.url())).await;
     assert_has(&documents(&output, 0)[0], &json!({"status": "done", "quarantined": 30}));
-    let is_logged = async || node.log().contains("clean-up run is done");
-    until("the node logs that it has carried the run out", is_logged).await;
+    let is_logged = async || {
+        let log = node.log();
+        log.lines().any(|line| line.contains("clean-up run is done") && line.contains("\"app\":\"shop\""))
+    };
+    until("the node logs that it has carried the run of the app out", is_logged).await;
 }
