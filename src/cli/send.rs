@@ -119,6 +119,9 @@ impl SendArgs {
         } else {
             let deliveries: Vec<Delivery> = serde_json::from_value(deliveries).map_err(|_| unreadable())?;
             output::line(&table(&deliveries))?;
+            if let Some(note) = notification.not_listed(deliveries.len()) {
+                eprintln!("{note}");
+            }
         }
         notification.judge()
     }
@@ -188,6 +191,14 @@ impl Notification {
         matches!(self.status.as_str(), "done" | "cancelled") && self.counts.pending == 0
     }
 
+    /// What the table does not say of a notification for many devices.
+    fn not_listed(&self, listed: usize) -> Option<String> {
+        let (targets, listed) = (self.counts.targets, listed as u64);
+        let grouped = output::grouped;
+        (listed < targets)
+            .then(|| format!("these are {} of {} deliveries", grouped(listed), grouped(targets)))
+    }
+
     fn waits_for(&self) -> String {
         let held = self.held.iter().map(|hold| {
             let lane = hold.lane.as_deref().unwrap_or("a lane that is gone");
@@ -232,4 +243,19 @@ fn table(deliveries: &[Delivery]) -> String {
 fn unreadable() -> CommandError {
     let failure = CommandError::failed("the answer of the service is no notification");
     failure.hint("the service may be of another version than this program")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_not_whole_says_so() {
+        let of = |targets: u64| {
+            let counts = json!({"targets": targets, "pending": 0, "accepted": targets});
+            Notification::deserialize(json!({"status": "done", "counts": counts})).expect("a notification")
+        };
+        assert_eq!(of(1_000).not_listed(1_000), None);
+        assert_eq!(of(1_668).not_listed(1_000).as_deref(), Some("these are 1,000 of 1,668 deliveries"));
+    }
 }
