@@ -40,6 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::audience::DeviceLookup;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
+use crate::notifications::deliveries::StreamPermits;
 use crate::provider::Providers;
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
@@ -88,6 +89,8 @@ pub struct StateParts {
     pub parse_pool: ParsePool,
     /// Batches of notifications that are carried out at the same time.
     pub batch_permits: BatchPermits,
+    /// Pages of streams of deliveries that are read at the same time.
+    pub stream_permits: StreamPermits,
     /// The time to live of notifications that state none.
     pub default_ttl: Ttl,
     /// What `/readyz` answers.

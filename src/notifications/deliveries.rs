@@ -1,7 +1,10 @@
 //! What became of each device of a notification, page by page.
 
+use std::sync::Arc;
+
 use futures_util::Stream;
 use futures_util::stream;
+use tokio::sync::Semaphore;
 
 use crate::domain::{AppId, DeliveryStatus, InstallationKey, LaneKey, NotificationId};
 use crate::store;
@@ -10,6 +13,19 @@ use crate::store::deliveries::{Deliveries, Delivery, DeliveryFilter, DeliveryPos
 
 /// Deliveries that a stream reads at a time.
 const STREAM_PAGE: usize = 1000;
+/// Pages of all streams of this node that are read at the same time. A node has seven connections for requests by default,
+/// and at least two: however many streams are read, other requests find one soon.
+const STREAM_PAGES_MAX: usize = 2;
+
+/// Permits to read pages of streams. Cheap to clone; clones share the permits.
+#[derive(Clone, Debug)]
+pub struct StreamPermits(Arc<Semaphore>);
+
+impl Default for StreamPermits {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAM_PAGES_MAX)))
+    }
+}
 
 /// Is this a notification of the app? Deliveries of another app's notification must not be shown.
 ///
@@ -35,19 +51,21 @@ pub async fn page(
     store::deliveries::page(pool, id, filter, from, limit, has_attempts).await
 }
 
-/// Reads all deliveries, page by page as fast as the pages are taken. No connection is held in between. The caller has
-/// asked [`is_of_app`].
+/// Reads all deliveries, page by page as fast as the pages are taken. Each page waits for a permit; neither that nor a
+/// connection is held in between. The caller has asked [`is_of_app`].
 pub fn pages(
     pool: SessionPool,
+    permits: StreamPermits,
     id: NotificationId,
     filter: DeliveryFilter,
     from: DeliveryPosition,
     has_attempts: bool,
 ) -> impl Stream<Item = Result<Deliveries, store::Error>> + Send {
     stream::try_unfold(Some(from), move |from| {
-        let next = from.map(|from| (pool.clone(), filter.clone(), from));
+        let next = from.map(|from| (pool.clone(), permits.clone(), filter.clone(), from));
         async move {
-            let Some((pool, filter, from)) = next else { return Ok(None) };
+            let Some((pool, permits, filter, from)) = next else { return Ok(None) };
+            let _permit = permits.0.acquire().await.expect("the semaphore is never closed");
             let found =
                 page(&pool, id, &filter, from, STREAM_PAGE, has_attempts).await.inspect_err(|error| {
                     tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");

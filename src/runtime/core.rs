@@ -17,6 +17,7 @@ use crate::audience::FanOutWorker;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Finding, InstallationKey, ServedApps};
+use crate::notifications::deliveries::StreamPermits;
 use crate::pruning::{self, PruningGuards};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
@@ -181,6 +182,7 @@ impl Core {
             limits: listeners.limits,
             parse_pool: api::parse_pool::ParsePool::default(),
             batch_permits: api::batch_permits::BatchPermits::default(),
+            stream_permits: StreamPermits::default(),
             default_ttl: config.delivery.default_ttl,
             health,
             notifier: self.notifier.clone(),

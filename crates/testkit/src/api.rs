@@ -14,6 +14,7 @@ use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
 use pushpost::audience::DeviceLookup;
 use pushpost::domain::{App, ServedApps, Ttl};
+use pushpost::notifications::deliveries::StreamPermits;
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
 use pushpost::queue::node_lease::NodeLease;
@@ -81,6 +82,7 @@ impl TestApi {
             },
             parse_pool: ParsePool::default(),
             batch_permits: BatchPermits::default(),
+            stream_permits: StreamPermits::default(),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
             notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),

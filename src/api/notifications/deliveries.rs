@@ -148,7 +148,8 @@ fn stream_all(
     from: DeliveryPosition,
     has_history: bool,
 ) -> Response {
-    let pages = deliveries::pages(state.pool.clone(), id, filter, from, has_history);
+    let pages =
+        deliveries::pages(state.pool.clone(), state.stream_permits.clone(), id, filter, from, has_history);
     let lines = pages.map_ok(move |page| {
         let mut lines = Vec::new();
         for delivery in &page.items {

@@ -4,11 +4,13 @@ use pushpost::provider::fcm;
 use pushpost_testkit::json::{apns_targets, fcm_targets, text};
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, Rule};
 use serde_json::{Value, json};
 
 use pushpost_testkit::service::{PRODUCTION, TestService};
+use pushpost_testkit::wait::until;
 
 const EACH: usize = 150;
 
@@ -95,5 +97,31 @@ async fn paging_while_sending_misses_no_device() {
     let last: BTreeMap<_, _> = seen.iter().map(|item| (text(&item["ref"]), text(&item["status"]))).collect();
     assert_eq!(last.len(), 2 * EACH);
     assert!(last.values().all(|status| status == "accepted"), "{last:?}");
+    service.stop().await;
+}
+
+/// Streams with pages that take long: a lock on the receipts stands for large notifications.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_requests_are_answered_beside_many_streams() {
+    let service = TestService::start().await;
+    let id = service.notifications().send(message()).await;
+    service.notifications().until_done(&id).await;
+    let path = format!("/v1/notifications/{id}/deliveries");
+    let streams = join_all((0..60).map(|_| service.get_as(&path, "application/x-ndjson")));
+    let mut holder = service.database.pool.acquire().await.unwrap();
+    let mut transaction = holder.begin().await.unwrap();
+    sqlx::query("lock table receipts in access exclusive mode").execute(&mut *transaction).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%from receipts%'";
+    let others = async {
+        until("streams wait", async || service.database.count(waiting).await >= 2).await;
+        let answer = service.get("/v1/devices?limit=1").await;
+        transaction.rollback().await.unwrap();
+        answer
+    };
+    let (streams, answer) = tokio::join!(streams, others);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for stream in streams {
+        assert_eq!(stream.lines().count(), 2 * EACH);
+    }
     service.stop().await;
 }
