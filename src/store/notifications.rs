@@ -73,14 +73,15 @@ pub async fn cancelled_among(
 pub struct AddressedUser {
     /// The user's id.
     pub user: UserId,
-    /// The user was erased after the notification was accepted. Who has the id now is another user.
+    /// The user was erased after the notification was accepted. The id stands for another user now.
     pub is_erased: bool,
 }
 
-/// The users that targets of these notifications were addressed through. Targets that were addressed otherwise are left
-/// out.
+/// The users that targets of these notifications of an app were addressed through. Targets that were addressed otherwise are
+/// left out.
 pub async fn users_of(
     conn: &mut Session,
+    app: AppId,
     ids: &[NotificationId],
     devices: &[DeviceId],
 ) -> Result<HashMap<(NotificationId, DeviceId), AddressedUser>, Error> {
@@ -89,17 +90,18 @@ pub async fn users_of(
     let rows = sqlx::query!(
         r#"
         select notification_id, device_id, user_id as "user_id!",
-               case when notification_id < id_floor((select max(erased_at) from erased_users) + interval '1 ms')
+               case when notification_id < (select id_floor(max(erased_at) + interval '1 ms') from erased_users)
                     then exists (
-                      select from notifications n join erased_users e on e.app_id = n.app_id
-                      where n.notification_id = t.notification_id and e.user_digest = user_digest(n.app_id, t.user_id)
+                      select from erased_users e
+                      where e.app_id = $3 and e.user_digest = user_digest($3, t.user_id)
                         and t.notification_id < id_floor(e.erased_at + interval '1 ms'))
                     else false end as "is_erased!"
         from targets t
         where notification_id = any($1) and device_id = any($2) and user_id is not null
         "#,
         &uuids(ids),
-        &devices
+        &devices,
+        app.0
     )
     .fetch_all(conn)
     .await?;

@@ -153,7 +153,7 @@ impl JobLoader {
             .filter(|id| self.notifications.get(id).is_some_and(|notification| notification.is_by_user()))
             .collect();
         if !by_user.is_empty() {
-            users = store::notifications::users_of(&mut conn, &by_user, &devices).await?;
+            users = store::notifications::users_of(&mut conn, self.judge.app.id, &by_user, &devices).await?;
         }
         let devices = store::tokens::load(&mut conn, &devices).await?;
         Ok(Loaded { devices: LoadedDevices { at, devices }, users, cancelled })

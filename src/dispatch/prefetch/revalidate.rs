@@ -94,7 +94,9 @@ impl Revalidator {
             let loaded = store::tokens::load(&mut conn, part).await?;
             devices.extend(loaded.into_iter().map(|device| (device.device, device)));
             if !by_user.is_empty() {
-                users.extend(store::notifications::users_of(&mut conn, &by_user, part).await?);
+                users.extend(
+                    store::notifications::users_of(&mut conn, self.judge.app.id, &by_user, part).await?,
+                );
             }
         }
         Ok(Snapshot { devices, users, cancelled: cancelled.into_iter().collect(), at })

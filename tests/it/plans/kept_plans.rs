@@ -368,6 +368,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
     accept::find(conn, &[id]).await.unwrap();
     notifications::to_send(conn, &[id], &[id]).await.unwrap();
     notifications::cancelled_among(conn, &[id]).await.unwrap();
+    notifications::users_of(conn, AppId(1), &[id], &[DeviceId(1), DeviceId(2)]).await.unwrap();
     record::lock(conn, &[JobId(1), JobId(2)]).await.unwrap();
     let mut batch = record::RecordBatch::default();
     batch.receipt(NewReceipt {
