@@ -47,7 +47,7 @@ impl FromRequest<State> for DeviceBody {
 }
 
 /// The query parameters of a call that takes no body. Its body may be missing, empty or `{}`. Members are refused as
-/// unknown, because a caller who sends some expects them to do something.
+/// unknown, because a caller that sends some expects them to do something.
 #[derive(Debug)]
 pub struct NoBody(pub Parameters);
 

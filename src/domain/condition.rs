@@ -28,7 +28,7 @@ pub enum Condition<T = TopicName> {
 
 /// The place where a text is not a condition. It does not repeat the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("at byte {offset} a condition would go on with {expected}")]
+#[error("at byte {offset} there must be {expected}")]
 pub struct BadCondition {
     /// The place, in bytes from the start.
     pub offset: usize,
@@ -45,7 +45,7 @@ impl Condition {
         let mut parser = Parser { text, at: 0, names: 0, depth: 0 };
         let condition = parser.any()?;
         if parser.at < text.len() {
-            return Err(parser.expected("`&&`, `||` or its end"));
+            return Err(parser.expected("`&&`, `||` or the end"));
         }
         Ok(condition)
     }
@@ -192,7 +192,7 @@ impl Parser<'_> {
         if self.depth == DEPTH_MAX {
             return Err(BadCondition {
                 offset: start,
-                expected: "less depth: at most 50 `!` and `(` within each other",
+                expected: "a topic, because at most 50 `!` and `(` may be within each other",
             });
         }
         self.depth += 1;
@@ -227,7 +227,10 @@ impl Parser<'_> {
         }
         self.names += 1;
         if self.names > NAMES_MAX {
-            return Err(BadCondition { offset: start, expected: "no further topic: at most 20" });
+            return Err(BadCondition {
+                offset: start,
+                expected: "no further topic, because a condition has at most 20",
+            });
         }
         Ok(Condition::Topic(topic))
     }
@@ -331,14 +334,14 @@ mod tests {
             ("news &&", 7, OPERAND),
             ("news && && sport", 8, OPERAND),
             ("&& news", 0, OPERAND),
-            ("news sport", 5, "`&&`, `||` or its end"),
-            ("news & sport", 5, "`&&`, `||` or its end"),
-            ("news)", 4, "`&&`, `||` or its end"),
+            ("news sport", 5, "`&&`, `||` or the end"),
+            ("news & sport", 5, "`&&`, `||` or the end"),
+            ("news)", 4, "`&&`, `||` or the end"),
             ("()", 1, OPERAND),
             ("!", 1, OPERAND),
             ("é", 0, OPERAND),
             ("a || é", 5, OPERAND),
-            ("aé", 1, "`&&`, `||` or its end"),
+            ("aé", 1, "`&&`, `||` or the end"),
             ("'news", 5, "`'`"),
             ("'' in topics", 1, "a topic"),
             ("'news' in", 9, "`in topics`"),
@@ -353,7 +356,7 @@ mod tests {
     fn names_and_depth_are_bounded() {
         let names = |count: usize| vec!["a"; count].join("||");
         assert!(Condition::parse(&names(20)).is_ok());
-        assert_eq!(fault(&names(21)), (60, "no further topic: at most 20"));
+        assert_eq!(fault(&names(21)), (60, "no further topic, because a condition has at most 20"));
         let deep = |depth: usize| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
         assert!(Condition::parse(&deep(50)).is_ok());
         assert_eq!(fault(&deep(51)).0, 50);

@@ -24,7 +24,7 @@ use queue::LogQueue;
 
 /// The levels of a service's log without `PUSHPOST_LOG` and `RUST_LOG`. Warnings of sqlx's pool are left out, because a
 /// statement that meets the same broken connection is reported in plain words, with the server. Warnings of Postgres are
-/// left out, because a request whose client hung up may be rolled back twice, which Postgres calls a warning.
+/// left out, because a request of a client that hung up may be rolled back twice, which Postgres calls a warning.
 const SERVICE: &str = "info,sqlx=warn,sqlx_core::pool=error,sqlx::postgres::notice=error";
 /// The levels of a command's log, which stands beside the command's output. Warnings of sqlx are left out, because the
 /// command reports a broken connection to Postgres itself.

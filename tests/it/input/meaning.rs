@@ -75,7 +75,7 @@ fn meaningless() -> Vec<(Value, Value)> {
         (token("fcm", &"a".repeat(4097)), at("#/to/tokens/0/token", "bad_token")),
         (
             json!({"to": {"condition": "news &"}}),
-            json!([{"pointer": "#/to/condition", "code": "bad_condition", "offset": 5, "expected": "`&&`, `||` or its end"}]),
+            json!([{"pointer": "#/to/condition", "code": "bad_condition", "offset": 5, "expected": "`&&`, `||` or the end"}]),
         ),
         (
             json!({"to": {"condition": "news && (sport"}}),

@@ -16,7 +16,7 @@ async fn ask(service: &TestService, (method, path, body): &(Method, &str, Option
     request.key(&key).of(service).await
 }
 
-/// Five hundred notifications of a label that wait, and one whose audience is still to be found.
+/// Five hundred notifications of a label that wait, and one with an audience that is still to be found.
 async fn campaign(service: &TestService) {
     let token = |number: usize| json!([{"platform": "fcm", "token": format!("s{number}")}]);
     let one = |number| json!({"to": {"tokens": token(number)}, "title": "Hi", "label": "spring"});
