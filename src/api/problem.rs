@@ -239,10 +239,12 @@ pub(super) struct ValidationErrorSchema {
     supported: Option<Vec<String>>,
     /// What could stand here: the JSON type of a member, or the next part of a condition.
     expected: Option<String>,
-    /// The least value of a number.
-    minimum: Option<u64>,
-    /// The greatest value of a number.
-    maximum: Option<u64>,
+    /// The least value of a number, or the earliest time.
+    #[schema(value_type = Option<schema_enums::Bound>)]
+    minimum: Option<Value>,
+    /// The greatest value of a number, or the latest time.
+    #[schema(value_type = Option<schema_enums::Bound>)]
+    maximum: Option<Value>,
     /// The limit that was exceeded.
     limit: Option<u64>,
     /// The size that was too large.

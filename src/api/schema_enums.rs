@@ -76,7 +76,7 @@ enumerations! {
     /// How a clean-up run stands.
     CleanupStatus: domain::CleanupStatus::ALL.iter().map(|status| status.as_str());
     /// Why a clean-up run changed nothing.
-    CleanupProblem: domain::CleanupProblem::ALL.iter().map(|problem| problem.as_str());
+    CleanupProblemWord: domain::CleanupProblem::ALL.iter().map(|problem| problem.as_str());
     /// What is wrong with a user token.
     UserTokenReason: domain::UserTokenReason::ALL.iter().map(|reason| reason.as_str());
     /// The code of a problem.
@@ -98,6 +98,18 @@ impl PartialSchema for TimeToLive {
 }
 
 impl ToSchema for TimeToLive {}
+
+/// A bound of what a request may say: a number, or a time.
+pub(super) enum Bound {}
+
+impl PartialSchema for Bound {
+    fn schema() -> RefOr<Schema> {
+        let types = SchemaType::from_iter([Type::Number, Type::String]);
+        ObjectBuilder::new().schema_type(types).build().into()
+    }
+}
+
+impl ToSchema for Bound {}
 
 /// The sender's label of notifications, as `notifications::label` reads it.
 pub(super) enum Label {}

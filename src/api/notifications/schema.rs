@@ -80,7 +80,7 @@ pub(in crate::api) struct SendRequest {
     idempotency_key: Option<String>,
     /// What only APNs gets, merged last (RFC 7396).
     apns: Option<ApnsOverridesBody>,
-    /// What only FCM gets: members of its message, merged last (RFC 7396).
+    /// What only FCM gets: members of its message, with the types that they have there, merged last (RFC 7396).
     fcm: Option<BTreeMap<String, Value>>,
 }
 
@@ -175,7 +175,7 @@ pub(in crate::api) struct AudienceBody {
     /// Every active device that was registered or imported.
     all: Option<bool>,
     /// Only devices of these services.
-    #[schema(value_type = Option<Vec<schema_enums::Platform>>)]
+    #[schema(value_type = Option<Vec<schema_enums::Platform>>, min_items = 1)]
     platforms: Option<Vec<String>>,
     /// Devices that do not get it.
     except: Option<AudienceExceptBody>,
@@ -228,7 +228,7 @@ pub(in crate::api) struct AudienceExceptBody {
 }))]
 pub(in crate::api) struct ApnsOverridesBody {
     /// `apns-push-type`, `apns-priority`, `apns-collapse-id`, `apns-topic`.
-    headers: Option<BTreeMap<String, Value>>,
+    headers: Option<BTreeMap<String, Option<String>>>,
     /// Members of the payload.
     payload: Option<BTreeMap<String, Value>>,
 }

@@ -174,6 +174,37 @@ fn examples_have_the_members_of_their_schemas() {
     assert!(checked > 12, "{checked}");
 }
 
+/// Of two types with one name, only one would be described.
+#[test]
+fn no_two_types_have_one_name_in_the_document() {
+    let up_to = |text: &str| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    let mut names = Vec::new();
+    for (path, text) in sources() {
+        for derived in text.split("#[derive(").skip(1) {
+            let (traits, item) = derived.split_once(")]").expect("a list of traits");
+            let (attributes, item) = item.split_once("struct ").unwrap_or_default();
+            if traits.contains("ToSchema") && !item.is_empty() {
+                names.push(
+                    attributes.split_once("(as = ").map_or_else(|| up_to(item), |(_, name)| up_to(name)),
+                );
+            }
+        }
+        names.extend(text.split("impl ToSchema for ").skip(1).map(up_to).filter(|name| !name.is_empty()));
+        if path.ends_with("schema_enums.rs") {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+            names.extend(lines.map(|(name, _)| name.to_owned()).filter(|name| *name == up_to(name)));
+        }
+    }
+    let unique: BTreeSet<_> = names.iter().collect();
+    assert!(
+        unique.contains(&"CleanupProblem".to_owned()) && unique.contains(&"Platform".to_owned()),
+        "{unique:?}"
+    );
+    names.sort_unstable();
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
 /// `scripts/openapi` validates the examples by their schemas.
 #[test]
 fn every_body_of_an_operation_has_an_example() {

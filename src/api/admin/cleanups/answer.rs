@@ -82,7 +82,7 @@ pub(in crate::api) struct CleanupCriteriaAnswer<'a> {
 }))]
 pub(in crate::api) struct CleanupProblemAnswer {
     /// `share_exceeded`: `share` is above `max_share`.
-    #[schema(value_type = schema_enums::CleanupProblem)]
+    #[schema(value_type = schema_enums::CleanupProblemWord)]
     code: &'static str,
     /// The problem in words for people.
     detail: &'static str,
