@@ -1,17 +1,18 @@
 //! Compares each answer that a test gets with the OpenAPI document, so that the document lacks nothing of what the API
-//! answers. Bodies are not compared: a test beside each type compares it with its schema.
-
-use std::sync::LazyLock;
+//! answers, and each body is what its schema says.
 
 use http::{HeaderMap, Method, StatusCode};
-use pushpost::api::openapi;
+use pushpost::domain::exact_json;
 use serde_json::Value;
 
+use crate::schema::{self, DOCUMENT};
+
 const PROBLEM: &str = "application/problem+json";
+/// The schema of this media type is that of each line.
+const NDJSON: &str = "application/x-ndjson";
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&openapi::json()).unwrap());
-
-/// Panics if the document knows the operation, and lacks the status, the media type or the problem's code of its answer.
+/// Panics if the document knows the operation, and lacks the status, the media type or the problem's code of its answer,
+/// or if the body is not what the document says.
 #[track_caller]
 pub(crate) fn assert_documented(
     method: &Method,
@@ -30,11 +31,17 @@ pub(crate) fn assert_documented(
     let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default();
     assert!(content.contains_key(media_type), "{what} has without the media type {media_type}");
-    if media_type == PROBLEM {
-        let problem: Value = serde_json::from_slice(body).unwrap();
-        let code = problem["code"].as_str().unwrap_or_default();
-        let codes = &content[PROBLEM]["examples"];
-        assert!(codes.get(code).is_some(), "{what} has without the code {code}");
+    let is_stream = media_type == NDJSON;
+    let lines = body.split(|byte| is_stream && *byte == b'\n').filter(|line| !is_stream || !line.is_empty());
+    for line in lines {
+        let line = Value::Object(exact_json::read(line).unwrap());
+        let fault = schema::fault(&content[media_type]["schema"], &line);
+        assert_eq!(fault, None, "{what} describes otherwise: {line}");
+        if media_type == PROBLEM {
+            let code = line["code"].as_str().unwrap_or_default();
+            let codes = &content[PROBLEM]["examples"];
+            assert!(codes.get(code).is_some(), "{what} has without the code {code}");
+        }
     }
 }
 
