@@ -6,6 +6,7 @@ mod cors;
 mod examples;
 mod form;
 mod fuzz;
+mod generated;
 mod limits;
 mod log;
 mod lost_commits;
