@@ -16,6 +16,8 @@ class Findings:
         self.checks = collections.defaultdict(collections.Counter)
         self.operations = collections.defaultdict(collections.Counter)
         self.cases = collections.Counter()
+        # Notifications that were accepted, answers about one, and those that were streams.
+        self.accepted = self.asked_about = self.streams = 0
         self.seconds = {}
         # By key, operation and failure.
         self.failures = collections.defaultdict(list)
@@ -48,6 +50,8 @@ class Findings:
             # Schemathesis also asks for methods that the document doesn't have.
             label = operation(recorder, case)
             self.operations["other methods" if status == 405 else label][status] += 1
+            if answer and 200 <= status < 300:
+                self._add_success(label, answer)
             if answer is None:
                 self.problems.append(f"{key}: no answer to {curl(interaction['request'], url)}")
         for case, checks in recorder.get("checks", {}).items():
@@ -56,6 +60,16 @@ class Findings:
                 self.checks[check["name"]]["failed" if check["status"] == "failure" else "passed"] += 1
                 if failure:
                     self._add_failure(key, recorder, case, check["name"], failure, url)
+
+    def _add_success(self, label, answer):
+        if label == "POST /v1/notifications" and answer["status_code"] == 202:
+            self.accepted += 1
+        elif label == "POST /v1/notifications/batch":
+            items = json.loads(text(answer.get("content")))["items"]
+            self.accepted += sum(1 for item in items if not item.get("problem"))
+        elif "/v1/notifications/{id}" in label:
+            self.asked_about += 1
+            self.streams += "application/x-ndjson" in str(answer["headers"])
 
     def _add_failure(self, key, recorder, case, check, failure, url):
         interaction = recorder["interactions"].get(case, {})
@@ -85,6 +99,7 @@ class Findings:
                 print(f"  {failure}")
         for problem in self.problems:
             print(f"\nPROBLEM {problem}")
+        print(f"\naccepted notifications: {self.accepted}; answers about one: {self.asked_about}, {self.streams} of them streams")
         found = len(self.failures) + len(self.problems)
         operations = len(self.operations) - ("other methods" in self.operations)
         print(f"\n{operations} operations, {self.cases.total()} cases, seed {seed}: {found or 'nothing'} found")

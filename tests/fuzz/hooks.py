@@ -1,25 +1,39 @@
-"""What Schemathesis loads: ids that exist, and further checks.
-
-The variable FUZZ_KNOWN names the file with what `run.py` seeded.
-"""
+"""What Schemathesis loads: ids that exist, notifications that are accepted, what follows what, and the checks."""
 
 import json
-import os
-import pathlib
 import threading
 import zlib
 
-import jsonschema_rs
 import schemathesis
 
-KNOWN = json.loads(pathlib.Path(os.environ["FUZZ_KNOWN"]).read_text())
+from checks import has_refusal, is_beyond_schemas, json_of
+from known import KNOWN
+from sendable import sendable
+
 # Ids that answers name are remembered, the newest ones up to this number.
 IDS_MAX = 50
-# A shorter text may be in an answer by chance.
-SECRET_CHARS_MIN = 12
 ID_PREFIXES = {"dev_": "devices", "ntf_": "notifications", "run_": "runs"}
+SEND, BATCH, PREVIEW = "/v1/notifications", "/v1/notifications/batch", "/v1/notifications/preview"
+
+# What is asked about a notification that was accepted, and where the answer has its id.
+FOLLOWING = ("getNotification", "listDeliveries", "cancelNotification")
+ACCEPTED = ((SEND, "202", "$response.body#/id"), (BATCH, "200", "$response.body#/items/*/id"))
+
+# What DELETE stops and does not remove.
+STOPPED_BY_DELETE = ("/v1/notifications/", "/v1/admin/cleanups/")
 
 lock = threading.Lock()
+
+# ---- what follows what ----------------------------------------------------------------------------------------------
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Links from what accepts a notification to what is asked about it, which Schemathesis does not find by itself."""
+    for path, status, place in ACCEPTED:
+        links = {name: {"operationId": name, "parameters": {"path.id": place}} for name in FOLLOWING}
+        raw_schema["paths"][path]["post"]["responses"][status]["links"] = links
+
 
 # ---- ids that exist -------------------------------------------------------------------------------------------------
 
@@ -77,6 +91,24 @@ def with_known_headers(case):
         case.body.pop("idempotency_key", None)
 
 
+def make_sendable(case):
+    """Makes seven of eight drawn notifications some that are accepted, so that what follows is asked for."""
+    number = zlib.crc32(repr(case.body).encode())
+    if case.method != "POST" or case.operation.path not in (SEND, BATCH, PREVIEW) or number % 8 == 0:
+        return
+    if isinstance(case.body, list):
+        case.body = [sendable(item, KNOWN) if isinstance(item, dict) else item for item in case.body]
+    else:
+        case.body = sendable(case.body, KNOWN)
+    if number // 8 % 4 and not is_negative(case, "QUERY"):
+        (case.query or {}).pop("dry_run", None)
+    if number // 32 % 4 and not is_negative(case, "HEADER"):
+        # Mostly the key of another notification, which is all that the answer would say.
+        (case.headers or {}).pop("Idempotency-Key", None)
+        if isinstance(case.body, dict):
+            case.body.pop("idempotency_key", None)
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     if not is_negative(case, "PATH"):
@@ -86,11 +118,14 @@ def before_call(context, case, kwargs):
                 case.path_parameters[name] = chosen(value, known)
     if isinstance(case.body, (dict, list)) and not is_negative(case, "BODY"):
         case.body = with_known(case.body)
+        make_sendable(case)
     if not is_negative(case, "QUERY") and zlib.crc32(repr(case.query).encode()) % 4:
         # A drawn text is no cursor, which is all that the answer would say.
         (case.query or {}).pop("cursor", None)
     if not is_negative(case, "HEADER"):
         with_known_headers(case)
+        if case.operation.path.endswith("/deliveries") and zlib.crc32(repr(case.path_parameters).encode()) % 2:
+            case.headers["Accept"] = "application/x-ndjson"
 
 
 @schemathesis.hook
@@ -114,129 +149,7 @@ def ndjson(context, value):
     return value if isinstance(value, bytes) else json.dumps(value).encode() + b"\n"
 
 
-# ---- checks ---------------------------------------------------------------------------------------------------------
-
-
-def json_of(response):
-    try:
-        return json.loads(response.content)
-    except ValueError:
-        return None
-
-
-def header(response, name):
-    values = response.headers.get(name.lower()) or response.headers.get(name) or []
-    return values[0] if values else None
-
-
-def response_of(case, response):
-    """The part of the document about this status, or nothing if the document has no such method or status."""
-    if (response.request.method or "").lower() != case.operation.method.lower():
-        return None
-    methods = case.operation.schema.raw_schema["paths"][case.operation.path]
-    return methods[case.operation.method.lower()]["responses"].get(str(response.status_code))
-
-
-def is_problem(response):
-    return (header(response, "content-type") or "").startswith("application/problem+json")
-
-
-@schemathesis.check
-def error_is_a_documented_problem(ctx, response, case):
-    """The document lists the codes of each status of each operation."""
-    documented = response_of(case, response)
-    if response.status_code < 400 or documented is None:
-        return
-    assert is_problem(response), f"{response.status_code} without a problem document"
-    codes = documented["content"]["application/problem+json"]["examples"]
-    code = (json_of(response) or {}).get("code")
-    assert code in codes, f"{response.status_code} with the undocumented code {code}"
-
-
-@schemathesis.check
-def answer_has_a_request_id(ctx, response, case):
-    given = header(response, "request-id")
-    assert given, "no header Request-Id"
-    if is_problem(response):
-        assert (json_of(response) or {}).get("request_id") == given, "a problem names another request"
-
-
-@schemathesis.check
-def fault_names_its_place(ctx, response, case):
-    """A 400 or 422 lists its faults, each with its place and code."""
-    if response.status_code not in (400, 422) or not is_problem(response):
-        return
-    problem = json_of(response) or {}
-    if problem.get("code") not in ("invalid_request", "unprocessable"):
-        return
-    faults = problem.get("errors")
-    assert faults, "no list of faults"
-    for fault in faults:
-        places = [name for name in ("pointer", "parameter", "header") if name in fault]
-        assert len(places) == 1 and fault.get("code"), f"a fault without one place and a code: {fault}"
-
-
-@schemathesis.check
-def forbidden_body_is_refused(ctx, response, case):
-    """As `negative_data_rejection`, and also for members that the document doesn't know."""
-    if response.status_code >= 300 or response_of(case, response) is None or has_refused_item(json_of(response)):
-        return
-    sent = (response.request.headers.get("Content-Type") or "").split(";")[0]
-    content = request_content(case)
-    if not content or sent != "application/json" or sent not in content:
-        return
-    body = json.loads(response.request.body or b"null")
-    error = next(validator(case, content[sent]["schema"]).iter_errors(body), None)
-    assert error is None, f"the document forbids the body: {error.message if error else ''}"
-
-
-@schemathesis.check
-def answer_shows_no_secret(ctx, response, case):
-    """No answer repeats a key or user token, and no problem a device token of the request."""
-    text = response.content.decode("utf-8", "replace")
-    secrets = [*KNOWN["secrets"], *KNOWN["user_tokens"]]
-    if is_problem(response):
-        secrets += tokens_in(case.body)
-    assert not any(secret in text for secret in secrets), "the answer repeats a secret"
-
-
-def tokens_in(value):
-    if isinstance(value, list):
-        return [token for item in value for token in tokens_in(item)]
-    if not isinstance(value, dict):
-        return []
-    own = [value.get(name) for name in ("token", "replaces")]
-    own = [token for token in own if isinstance(token, str) and len(token) >= SECRET_CHARS_MIN]
-    return own + [token for member in value.values() for token in tokens_in(member)]
-
-
-def request_content(case):
-    methods = case.operation.schema.raw_schema["paths"][case.operation.path]
-    return methods[case.operation.method.lower()].get("requestBody", {}).get("content")
-
-
-validators = {}
-
-
-def validator(case, schema):
-    name = json.dumps(schema)
-    if name not in validators:
-        components = case.operation.schema.raw_schema["components"]
-        validators[name] = jsonschema_rs.Draft202012Validator({**schema, "components": components})
-    return validators[name]
-
-
-def has_refused_item(body):
-    """Does the answer say of an item of the request that it was refused, as that of a batch does?"""
-    items = body.get("items") if isinstance(body, dict) else None
-    return any(isinstance(item, dict) and item.get("problem") for item in items or [])
-
-
-def is_beyond_schemas(fault):
-    """A fault of form that no schema of the document can say."""
-    # Which cursors there are; that one of several members is needed, and may not be null.
-    needs_one = fault.get("code") == "missing_field" and " needs one of " in fault.get("detail", "")
-    return needs_one or fault.get("code") == "invalid_cursor"
+# ---- what is no finding ----------------------------------------------------------------------------------------------
 
 
 @schemathesis.hook
@@ -246,7 +159,9 @@ def filter_failure(context, failure, case, response):
     if kind == "AcceptedNegativeData" and case.operation.path == "/v1/devices/import":
         # An import takes the lines that are right: a forbidden line is a failure in its answer, not of the request.
         return not (response.status_code == 200 and body.get("failed"))
-    if kind == "AcceptedNegativeData" and has_refused_item(body):
+    if kind == "UseAfterFree" and case.operation.path.startswith(STOPPED_BY_DELETE):
+        return False
+    if kind == "AcceptedNegativeData" and has_refusal(body):
         return False
     if kind == "RejectedPositiveData":
         return not any(is_beyond_schemas(fault) for fault in body.get("errors", []))

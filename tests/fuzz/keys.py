@@ -17,8 +17,11 @@ class Key:
 
 
 ALL = [
-    Key("admin", scope="admin", phases="examples,coverage,fuzzing,stateful"),
-    Key("backend", scope="send,read,devices", share=0.6, phases="examples,coverage,fuzzing,stateful"),
+    Key("admin", scope="admin", phases="examples,coverage,fuzzing"),
+    # Sequences of requests, in which one follows from the answer to another: that many times the examples altogether.
+    Key("admin, sequences", scope="admin", share=5, phases="stateful"),
+    Key("backend", scope="send,read,devices", share=0.6, phases="examples,coverage,fuzzing"),
+    Key("backend, sequences", scope="send,read,devices", share=5, phases="stateful"),
     Key("register", scope="register", share=0.6),
     Key("read", scope="read", share=0.2),
     Key("another app's", app="other", scope="admin", share=0.4),
