@@ -156,7 +156,8 @@ pub async fn end_devices(
 ) -> Result<EndedPage<DeviceId>, Error> {
     let row = sqlx::query!(
         r#"with page as materialized (
-             select device_id from subscriptions where topic_id = $1 and device_id > $2 order by device_id limit $3),
+             select device_id from subscriptions where topic_id = any(array[$1::bigint]) and device_id > $2
+             order by topic_id, device_id limit $3),
            locked as materialized (
              select device_id from subscriptions
              where topic_id = $1 and device_id = any(array(select device_id from page)) for update skip locked),

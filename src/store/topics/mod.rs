@@ -1,4 +1,8 @@
 //! Topics and the subscriptions of devices to them.
+//!
+//! Where a statement reads the subscribers of a topic in the order of their ids, `any(array[…])` around the topic and the topic in `order by`
+//! keep the planner from the index of devices. A plan that is made while the table is small would use that index and later read the
+//! subscriptions of all those devices to all topics (docs/queue.md#stable-plans).
 
 mod change;
 mod members;
@@ -122,7 +126,7 @@ pub async fn subscribers(
          from unnest($1::bigint[]) as t(topic_id)
          cross join lateral (
            select device_id from subscriptions
-           where topic_id = t.topic_id and device_id > $2 order by device_id limit $3) s
+           where topic_id = any(array[t.topic_id]) and device_id > $2 order by topic_id, device_id limit $3) s
          order by s.device_id limit $3",
         topics,
         after.0,

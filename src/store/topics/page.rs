@@ -47,8 +47,8 @@ pub async fn first_subscribers(
     let rows = sqlx::query!(
         r#"select t.topic_id as "topic_id!",
                   array(select device_id from subscriptions s
-                        where s.topic_id = t.topic_id and device_id > $2 and device_id <= $3
-                        order by device_id limit $4) as "devices!"
+                        where s.topic_id = any(array[t.topic_id]) and device_id > $2 and device_id <= $3
+                        order by s.topic_id, s.device_id limit $4) as "devices!"
            from unnest($1::bigint[]) as t(topic_id)"#,
         topics,
         after.0,

@@ -20,13 +20,14 @@ const LARGE: [&str; 9] = [
     "fan_outs",
 ];
 
-/// Indexes of which a condition on the first column alone leaves too much to be read: with the column that must have a
-/// condition too, and what is read without one.
-const NARROWED: [(&str, &str, &str); 5] = [
+/// Indexes of which any condition on the first column alone leaves too much to be read: with the condition that must be there
+/// too, and what is read without it.
+const NARROWED: [(&str, &str, &str); 6] = [
     ("_label_", "label =", "all labels of an app are read"),
     ("idempotency_keys_pkey", "key_digest", "all keys of an app are read"),
     ("lane_changes_pkey", "ended_at", "all changes of a lane are read"),
     ("devices_token", "token_digest", "all devices of an app are read"),
+    ("subscriptions_device", "device_id =", "subscriptions to all topics are read"),
     ("fan_outs_waiting", "due_at", "all fan-outs of a priority are read"),
 ];
 
