@@ -25,6 +25,8 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The wait after a page, as a multiple of the time that the page took. So fan-outs take at most a third of one
 /// Postgres core from requests, and still find devices several times faster than lanes send.
 const PAUSE_RATIO: u32 = 2;
+/// The same after a page without targets: a page that has some should come soon.
+const EMPTY_PAUSE_RATIO: u32 = 1;
 /// The longest wait after a page.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// After a failed page a fan-out is left out for this long, so that others are not held up by it.
@@ -62,8 +64,11 @@ impl FanOutWorker {
             failed.retain(|(_, at)| at.elapsed() < FAILED_PAUSE);
             let (mut current, begun) = (None, Instant::now());
             let pause = match self.process_page(&failed, &mut current).await {
-                Ok(true) => Some((PAUSE_RATIO * begun.elapsed()).min(PAUSE_MAX)),
-                Ok(false) => None,
+                Ok(Some(has_targets)) => {
+                    let ratio = if has_targets { PAUSE_RATIO } else { EMPTY_PAUSE_RATIO };
+                    Some((ratio * begun.elapsed()).min(PAUSE_MAX))
+                }
+                Ok(None) => None,
                 Err(error) => {
                     let notification = current.map(tracing::field::display);
                     tracing::warn!(%error, notification, "a page of an audience was not found and will be tried again");
@@ -80,19 +85,19 @@ impl FanOutWorker {
     }
 
     /// Finds one page of the most urgent fan-out that is not in `failed`, and stores its notification in `current`.
-    /// False: there is no fan-out.
+    /// Returns whether the page has targets in any lane. None: there is no fan-out.
     async fn process_page(
         &self,
         failed: &[(NotificationId, Instant)],
         current: &mut Option<NotificationId>,
-    ) -> Result<bool, store::Error> {
+    ) -> Result<Option<bool>, store::Error> {
         let apps: Vec<AppId> = self.apps.all().keys().copied().collect();
         let failed: Vec<NotificationId> = failed.iter().map(|(id, _)| *id).collect();
         let mut conn = self.pool.acquire().await?;
         let mut tx = conn.begin().await?;
         let Some(fan_out) = fan_outs::lock_next(&mut tx, &apps, &failed).await? else {
             tx.rollback().await?;
-            return Ok(false);
+            return Ok(None);
         };
         *current = Some(fan_out.id);
         let (class, lanes) = match fan_out.is_scheduled {
@@ -100,10 +105,11 @@ impl FanOutWorker {
             false => (Class::Bulk, self.write_page(&mut tx, &fan_out).await?),
         };
         tx.commit().await?;
+        let has_targets = !lanes.is_empty();
         for lane in lanes {
             (self.on_jobs_added)(lane, class, fan_out.priority);
         }
-        Ok(true)
+        Ok(Some(has_targets))
     }
 
     /// Resolves the audiences of scheduled notifications: of the given one, and of others of its app and priority that are due.
