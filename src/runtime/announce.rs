@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Role, postgres, senders};
-use crate::config::{Config, PostgresUrl, Sources};
+use crate::config::{AppSettings, Config, PostgresUrl, Sources};
 use crate::settings::Secret;
 use crate::store;
 
@@ -103,6 +103,18 @@ fn log_apps(config: &Config) {
     let lanes =
         senders::lanes(config).map(|(app, key)| format!("{app}/{key}")).collect::<Vec<_>>().join(", ");
     tracing::info!(apps, lanes, "apps are configured");
+    warn_without_provider(config.apps.iter());
+}
+
+/// Warns of each app without a provider, which a misspelt name in a table such as `[[apps.<name>.cleanups]]` makes.
+pub(super) fn warn_without_provider<'a>(apps: impl Iterator<Item = (&'a String, &'a AppSettings)>) {
+    for (app, _) in apps.filter(|(_, settings)| settings.providers.is_empty()) {
+        tracing::warn!(
+            app,
+            hint = "if the name is misspelt, correct it; else add a table such as [apps.<name>.fcm]",
+            "app has no provider, so nothing is sent for it"
+        );
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::announce::warn_without_provider;
 use super::listeners::ConnectionLimits;
 use super::{Role, senders};
 use crate::config::{AppSettings, Config};
@@ -98,6 +99,8 @@ impl Additions {
         if !apps.is_empty() || !lanes.is_empty() {
             tracing::info!(apps, lanes, "apps and lanes are added");
         }
+        let is_added = |(name, _): &(&String, &AppSettings)| !served.config.apps.contains_key(*name);
+        warn_without_provider(self.config.apps.iter().filter(is_added));
         let has_changed = |(name, app): &(&String, &AppSettings)| {
             served.config.apps.get(*name).is_some_and(|served| served.user_tokens != app.user_tokens)
         };

@@ -101,6 +101,17 @@ async fn a_file_that_is_not_named_and_a_configuration_without_apps_are_warned_of
 }
 
 #[tokio::test]
+async fn an_app_without_a_provider_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let schedule =
+        "[[apps.shpo.cleanups]]\nname = \"stale\"\nschedule = \"0 3 * * 0\"\ninactive_days = 270\n";
+    std::fs::write(folder.path().join("c.toml"), schedule).unwrap();
+    let lines = first_lines_in(folder.path(), "export PUSHPOST_CONFIG=c.toml").await;
+    let warning = line(&lines, "app has no provider, so nothing is sent for it").expect("a warning");
+    assert_eq!((&warning["level"], &warning["app"]), (&"WARN".into(), &"shpo".into()));
+}
+
+#[tokio::test]
 async fn a_data_folder_that_ends_with_its_container_is_warned_of() {
     let message = "data folder is on an overlay file system and ends with its container";
     let folder = tempfile::tempdir().unwrap();
