@@ -155,8 +155,9 @@ fn every_fault_names_a_test_that_is_there() {
         for test in tests {
             named += 1;
             let (file, name) = test.rsplit_once("::").unwrap_or(("", test));
-            let file = root().join("tests/it").join(file.replace("::", "/")).with_extension("rs");
-            let code = fs::read_to_string(file).unwrap_or_default();
+            let module = root().join("tests/it").join(file.replace("::", "/"));
+            let files = [module.with_extension("rs"), module.join("mod.rs")];
+            let code = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
             if !code.contains(&format!("fn {name}(")) {
                 missing.push(test.to_owned());
             }

@@ -15,7 +15,7 @@ pub enum SubscriptionTerm {
     /// As long as the device exists.
     Device,
     /// As [`Self::Device`], but from before an app took the device from its user. A device that replaces this one by a user
-    /// token does not take it over: the next user may be anyone who knows the token of the device.
+    /// token does not take it over: the next user may be any person with the token of the device.
     Former,
     /// Until the device leaves its user: a user token opened the topic.
     Binding,

@@ -309,8 +309,8 @@ async fn a_token_of_the_same_user_replaces_as_a_backend_does() {
     assert_has(&device(&backend, "old3").await, &json!({"status": "quarantined"}));
 }
 
-/// Whoever knows the token of a phone can bind the phone to an account of their own, and then claim that another device replaces
-/// it. The closed topics of the person who had the phone do not go over.
+/// A person with the token of a phone can bind the phone to another account, and then claim that another device replaces it.
+/// The closed topics of the user before do not go over.
 #[tokio::test]
 async fn closed_topics_of_a_backend_stay_on_a_device_that_an_app_took_from_its_user() {
     let (service, signer) = start().await;
