@@ -143,7 +143,8 @@ def has_refusal(body):
 
 def is_beyond_schemas(fault):
     """A fault of form that no schema of the document can say."""
-    # Which cursors there are; that one of several members is needed, and may not be null; that only a preview needs no `to`.
+    # Which cursors there are; that one of several members is needed, and may not be null; that only a preview needs
+    # no `to`.
     # The types of FCM's message, which is not the document's.
     if "/fcm/" in fault.get("pointer", ""):
         return True

@@ -99,7 +99,8 @@ class Findings:
                 print(f"  {failure}")
         for problem in self.problems:
             print(f"\nPROBLEM {problem}")
-        print(f"\naccepted notifications: {self.accepted}; answers about one: {self.asked_about}, {self.streams} of them streams")
+        about = f"answers about one: {self.asked_about}, {self.streams} of them streams"
+        print(f"\naccepted notifications: {self.accepted}; {about}")
         found = len(self.failures) + len(self.problems)
         operations = len(self.operations) - ("other methods" in self.operations)
         print(f"\n{operations} operations, {self.cases.total()} cases, seed {seed}: {found or 'nothing'} found")
