@@ -25,8 +25,9 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The wait after a page, as a multiple of the time that the page took. So fan-outs take at most a third of one
 /// Postgres core from requests, and still find devices several times faster than lanes send.
 const PAUSE_RATIO: u32 = 2;
-/// The same after a page without targets: a page that has some should come soon.
-const EMPTY_PAUSE_RATIO: u32 = 1;
+/// The same after a page without targets, because a page that has some should come soon; and after scheduled notifications,
+/// because what they name is sent at once otherwise.
+const SHORT_PAUSE_RATIO: u32 = 1;
 /// The longest wait after a page.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// After a failed page a fan-out is left out for this long, so that others are not held up by it.
@@ -64,10 +65,7 @@ impl FanOutWorker {
             failed.retain(|(_, at)| at.elapsed() < FAILED_PAUSE);
             let (mut current, begun) = (None, Instant::now());
             let pause = match self.process_page(&failed, &mut current).await {
-                Ok(Some(has_targets)) => {
-                    let ratio = if has_targets { PAUSE_RATIO } else { EMPTY_PAUSE_RATIO };
-                    Some((ratio * begun.elapsed()).min(PAUSE_MAX))
-                }
+                Ok(Some(ratio)) => Some((ratio * begun.elapsed()).min(PAUSE_MAX)),
                 Ok(None) => None,
                 Err(error) => {
                     let notification = current.map(tracing::field::display);
@@ -85,12 +83,12 @@ impl FanOutWorker {
     }
 
     /// Finds one page of the most urgent fan-out that is not in `failed`, and stores its notification in `current`.
-    /// Returns whether the page has targets in any lane. None: there is no fan-out.
+    /// Returns the wait after it, as a multiple of the time that it took. None: there is no fan-out.
     async fn process_page(
         &self,
         failed: &[(NotificationId, Instant)],
         current: &mut Option<NotificationId>,
-    ) -> Result<Option<bool>, store::Error> {
+    ) -> Result<Option<u32>, store::Error> {
         let apps: Vec<AppId> = self.apps.all().keys().copied().collect();
         let failed: Vec<NotificationId> = failed.iter().map(|(id, _)| *id).collect();
         let mut conn = self.pool.acquire().await?;
@@ -105,11 +103,11 @@ impl FanOutWorker {
             false => (Class::Bulk, self.write_page(&mut tx, &fan_out).await?),
         };
         tx.commit().await?;
-        let has_targets = !lanes.is_empty();
+        let ratio = if fan_out.is_scheduled || lanes.is_empty() { SHORT_PAUSE_RATIO } else { PAUSE_RATIO };
         for lane in lanes {
             (self.on_jobs_added)(lane, class, fan_out.priority);
         }
-        Ok(Some(has_targets))
+        Ok(Some(ratio))
     }
 
     /// Resolves the audiences of scheduled notifications: of the given one, and of others of its app and priority that are due.
