@@ -195,9 +195,12 @@ async fn a_large_campaign_is_cancelled_once_by_two_requests() {
     );
     assert_eq!(service.database.execute(&copies).await, CAMPAIGN - 1);
     let (one, other) = tokio::join!(cancel(&service, "spring"), cancel(&service, "spring"));
-    for member in ["notifications", "devices"] {
-        assert_eq!(one[member].as_u64().unwrap() + other[member].as_u64().unwrap(), CAMPAIGN, "{member}");
-    }
+    let total = |member: &str| one[member].as_u64().unwrap() + other[member].as_u64().unwrap();
+    assert_eq!(total("notifications"), CAMPAIGN);
+    // On a slow machine the leader ends some of the devices before the requests come to them.
+    assert!((1..=CAMPAIGN).contains(&total("devices")), "{one} {other}");
+    let cancelled = "select sum(cancelled)::bigint from receipts";
+    assert_eq!(service.database.count(cancelled).await, CAMPAIGN.cast_signed());
     assert_eq!(service.database.count("select count(*) from jobs").await, 0);
     assert_eq!(service.get(&format!("{SEND}/{first}")).await.body["status"], "cancelled");
     let refused = ApiRequest::json(Method::POST, "/v1/notifications/cancel", r#"{"label":"spring"}"#);
