@@ -67,8 +67,9 @@ pub struct FanOutPage {
 }
 
 /// Locks the due fan-out of the highest priority among these apps, except those in `not`, those that other
-/// transactions have locked, and those of a format above the one that this version knows. The first page fixes the last
-/// device: devices that come later are no targets.
+/// transactions have locked, and those of a format above the one that this version knows. Within a priority, scheduled
+/// notifications go before pages: a broadcast of many pages would hold up the devices that they name. The first page fixes
+/// the last device: devices that come later are no targets.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -87,10 +88,10 @@ pub async fn lock_next(
                f.audience as "audience!",
                coalesce(f.last_device_id, (select max(device_id) from devices
                                         where app_id = f.app_id and quarantined_at is null and source <> 1), 0) as "last!"
-        from unnest(array[10, 5, 1]::smallint[]) p
+        from unnest(array[10, 10, 5, 5, 1, 1]::smallint[], array[true, false, true, false, true, false]) as range(p, scheduled)
         cross join lateral (
           select * from fan_outs
-          where priority = p and due_at <= now() and app_id = any($1) and notification_id <> all($2)
+          where priority = p and is_scheduled = scheduled and due_at <= now() and app_id = any($1) and notification_id <> all($2)
             and format <= case when is_scheduled then $4::smallint else $3::smallint end
           order by due_at limit 1 for update skip locked) f
         limit 1

@@ -130,12 +130,14 @@ pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, E
             and due_at <= now() + interval '1 second'
           order by due_at limit 1) first_job
         union all
-        -- The first fan-out of each priority, told by lane 0.
+        -- The first fan-out of each range of the index of waiting ones, told by lane 0.
         select 0, 0::smallint, range_priority,
                greatest(0, extract(epoch from first_fan_out.due_at - now()) * 1000)::float8
         from unnest(array[10, 5, 1]::smallint[]) range_priority
+        cross join unnest(array[true, false]) range_scheduled
         cross join lateral (
-          select due_at from fan_outs where priority = range_priority and due_at <= now() + interval '1 second'
+          select due_at from fan_outs
+          where priority = range_priority and is_scheduled = range_scheduled and due_at <= now() + interval '1 second'
           order by due_at limit 1) first_fan_out
         "#,
         &lanes

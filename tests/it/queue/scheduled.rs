@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use pushpost::domain::{
-    DeliveryStatus, DeviceId, FanOutPart, NotificationId, NotificationStatus, ScheduledAudience,
+    DeliveryStatus, DeviceId, FanOutPart, NotificationId, NotificationStatus, Priority, ScheduledAudience,
     ScheduledDevice, ScheduledToken, UserId,
 };
 use pushpost::queue::accept::NewNotification;
@@ -122,6 +122,28 @@ async fn named_devices_are_no_targets_of_the_pages_again() {
     assert_eq!(unmatched(&queue, id).await, names);
     assert_eq!(queue.counts(id).await.targets(), 29);
     queue.assert_sound().await;
+}
+
+/// A broadcast of many pages would hold up the devices that scheduled notifications name.
+#[tokio::test]
+async fn scheduled_ones_are_resolved_before_the_pages_of_their_priority() {
+    let queue = TestQueue::create().await;
+    queue.crowd(3).await;
+    let node = QueueNode::enter(&queue).await;
+    let normal = node.accept(queue.wanted_by_all(Priority::Normal)).await;
+    let scheduled = node.accept(queue.wanted_later(for_users(&["u1"]))).await;
+    queue.bring_forward(1.0).await;
+    queue
+        .database
+        .execute("update fan_outs set due_at = now() - interval '1 hour' where not is_scheduled")
+        .await;
+    let high = node.accept(queue.wanted_by_all(Priority::High)).await;
+    let mut conn = queue.pool.acquire().await.unwrap();
+    let mut taken: Vec<NotificationId> = Vec::new();
+    while let Some(next) = fan_outs::lock_next(&mut conn, &[queue.app.id], &taken).await.unwrap() {
+        taken.push(next.id);
+    }
+    assert_eq!(taken, [high, scheduled, normal]);
 }
 
 #[tokio::test]
