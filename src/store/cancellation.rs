@@ -86,7 +86,8 @@ pub async fn pending(
 }
 
 /// Forgets those of these notifications that have no job: they can get none any more, because jobs come from jobs and
-/// fan-outs only. In two steps, so that no plan joins the tables.
+/// fan-outs only. The retention of contents looks at them again: one that was scheduled would be left alone until it had been
+/// due. In steps, so that no plan joins the tables.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -95,7 +96,10 @@ pub async fn settle(conn: &mut Session, ids: &[NotificationId]) -> Result<(), Er
         r#"
         with settled as materialized (
           select id from unnest($1::uuid[]) as u(id)
-          where (select true from jobs j where j.notification_id = id limit 1) is null)
+          where (select true from jobs j where j.notification_id = id limit 1) is null),
+        rechecked as (
+          update kept_contents set recheck_at = least(recheck_at, now())
+          where notification_id = any(array(select id from settled)))
         delete from pending_cancellations where notification_id = any(array(select id from settled))
         "#,
         &uuids(ids)

@@ -17,7 +17,8 @@ pub struct ContentState {
     pub has_content: bool,
     /// All of its targets have ended, the last one long enough ago.
     pub is_over: bool,
-    /// Seconds until it is due and its content was kept long enough after that, if it is not due yet.
+    /// Seconds until its content was kept long enough after its due time, if it is not due yet; after its cancellation, if it
+    /// was cancelled.
     pub kept_secs: Option<f64>,
     /// What was addressed in vain, as JSON.
     pub unmatched: Option<Vec<u8>>,
@@ -87,11 +88,11 @@ pub async fn states(conn: &mut Session, ids: &[Uuid], content_secs: f64) -> Resu
         r#"select notification_id, content is not null as "has_content!", unmatched,
                   target_count is not null
                   and (select true from jobs j where j.notification_id = n.notification_id limit 1) is null
-                  and coalesce((select max(recorded_at) from receipts r where r.notification_id = n.notification_id),
-                               cancelled_at, due_at)
+                  and greatest((select max(recorded_at) from receipts r where r.notification_id = n.notification_id),
+                               coalesce(cancelled_at, due_at))
                       <= now() - make_interval(secs => $4) as "is_over!",
-                  case when due_at > now() and cancelled_at is null
-                       then extract(epoch from due_at - now())::float8 + $4 end as kept_secs
+                  case when due_at > now()
+                       then extract(epoch from coalesce(cancelled_at, due_at) - now())::float8 + $4 end as kept_secs
            from notifications n
            where notification_id = any($1) and notification_id >= $2 and notification_id <= $3"#,
         ids,

@@ -245,9 +245,10 @@ impl StatusFacts {
         }
     }
 
-    /// A notification without targets is done when it is due or cancelled.
+    /// No notification is done before it is due or cancelled: tokens that can't be read are recorded at acceptance.
     fn done_at(&self, counts: DeliveryCounts) -> Option<DateTime<Utc>> {
-        self.ended(counts).then(|| self.last_at.or(self.cancelled_at).unwrap_or(self.due_at))
+        let first = self.cancelled_at.unwrap_or(self.due_at);
+        self.ended(counts).then(|| self.last_at.map_or(first, |last| last.max(first)))
     }
 }
 
@@ -305,5 +306,10 @@ mod tests {
         assert_eq!(StatusFacts { last_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
         assert_eq!(StatusFacts { cancelled_at: later, ..facts() }.done_at(DeliveryCounts::default()), later);
         assert_eq!(facts().done_at(DeliveryCounts { pending: 1, ..DeliveryCounts::default() }), None);
+        let at = |millis: i64| DateTime::from_timestamp_millis(millis);
+        let rejected_before = StatusFacts { last_at: at(5), due_at: at(9).unwrap_or_default(), ..facts() };
+        assert_eq!(rejected_before.done_at(DeliveryCounts::default()), at(9));
+        let cancelled = StatusFacts { cancelled_at: at(7), ..rejected_before };
+        assert_eq!(cancelled.done_at(DeliveryCounts::default()), at(7));
     }
 }

@@ -17,4 +17,5 @@ mod receipt_words;
 mod replay;
 mod retention;
 mod scheduled;
+mod scheduled_retention;
 mod topic_audiences;

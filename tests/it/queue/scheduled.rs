@@ -2,9 +2,7 @@
 //! once, whichever node resolves them.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use pushpost::domain::{
     DeliveryStatus, DeviceId, FanOutPart, NotificationId, NotificationStatus, Priority, ScheduledAudience,
     ScheduledDevice, ScheduledToken, UserId,
@@ -18,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Resolves what is due by so many nodes, until nothing is left.
-async fn resolve(queue: &TestQueue, nodes: usize) {
+pub(super) async fn resolve(queue: &TestQueue, nodes: usize) {
     let stop = CancellationToken::new();
     let (mut tasks, mut wake) = (JoinSet::new(), Vec::new());
     for _ in 0..nodes {
@@ -54,7 +52,7 @@ async fn bind(queue: &TestQueue, first: i64, users: &[&str]) {
     }
 }
 
-fn for_users(users: &[&str]) -> ScheduledAudience {
+pub(super) fn for_users(users: &[&str]) -> ScheduledAudience {
     ScheduledAudience { users: users.iter().map(|name| user(name)).collect(), ..nobody_later() }
 }
 
@@ -274,75 +272,6 @@ async fn a_cancelled_one_never_has_targets() {
     assert_eq!(status(&queue, id).await, NotificationStatus::Cancelled);
     assert_eq!(queue.counts(id).await.targets(), 0);
     assert_eq!(queue.database.count("select count(*) from jobs").await, 0);
-}
-
-#[tokio::test]
-async fn its_content_is_not_checked_before_it_can_be_over() {
-    let queue = TestQueue::create().await;
-    let node = QueueNode::enter(&queue).await;
-    let id = node.accept(queue.wanted_later(for_users(&["u1"]))).await;
-    let content = Duration::from_secs(60);
-    let mut conn = queue.pool.acquire().await.unwrap();
-    let state = async |conn: &mut store::Session| {
-        store::contents::states(conn, &[id.0], content.as_secs_f64()).await.unwrap().remove(0)
-    };
-    let scheduled = state(&mut conn).await;
-    assert!(!scheduled.is_over);
-    let sql = "select extract(epoch from due_at - now())::float8 from notifications";
-    let due_in: f64 = sqlx::query_scalar(sql).fetch_one(&queue.database.pool).await.unwrap();
-    let kept_secs = scheduled.kept_secs.unwrap();
-    assert!(kept_secs >= due_in + 60.0 && kept_secs < due_in + 3_600.0, "{kept_secs} {due_in}");
-    queue.bring_forward(1.0).await;
-    assert_eq!(state(&mut conn).await.kept_secs, None, "from then on it is checked as any other");
-}
-
-/// A scheduled notification may end months after its day, and without a receipt.
-#[tokio::test]
-async fn its_day_is_kept_until_it_has_ended_for_long_enough() {
-    let queue = TestQueue::create().await;
-    let node = QueueNode::enter(&queue).await;
-    let days_ago = async |days: i32| {
-        let then = sqlx::query_scalar("select now() - make_interval(days => $1)").bind(days);
-        let then: DateTime<Utc> = then.fetch_one(&queue.database.pool).await.unwrap();
-        let id = NotificationId::new(then);
-        let mut conn = queue.pool.acquire().await.unwrap();
-        store::partitions::create_day(&mut conn, then.date_naive()).await.unwrap();
-        let accepted = node.accept(queue.wanted_later(nobody_later())).await;
-        for table in ["notifications", "fan_outs"] {
-            sqlx::query(sqlx::AssertSqlSafe(format!(
-                "update {table} set notification_id = $2 where notification_id = $1"
-            )))
-            .bind(accepted.0)
-            .bind(id.0)
-            .execute(&queue.database.pool)
-            .await
-            .unwrap();
-        }
-        (id, then.date_naive())
-    };
-    let (waits, waiting_day) = days_ago(40).await;
-    let (_, day) = days_ago(50).await;
-    let mut conn = queue.pool.acquire().await.unwrap();
-    let droppable =
-        async |conn: &mut store::Session| store::partitions::droppable_days(conn, 30).await.unwrap();
-    assert!(droppable(&mut conn).await.is_empty(), "both are still to be sent");
-    queue.bring_forward(1.0).await;
-    resolve(&queue, 1).await;
-    assert_eq!(queue.database.count("select count(*) from receipts").await, 0);
-    assert!(droppable(&mut conn).await.is_empty(), "both have just ended");
-    let sql = format!(
-        "update notifications set due_at = now() - interval '31 days' where notification_id <> '{}'",
-        waits.0
-    );
-    queue.database.execute(&sql).await;
-    assert_eq!(droppable(&mut conn).await, [day]);
-    queue
-        .database
-        .execute("update notifications set due_at = now() - interval '31 days', cancelled_at = now()")
-        .await;
-    assert!(droppable(&mut conn).await.is_empty(), "a cancellation ends it later");
-    queue.database.execute("update notifications set cancelled_at = now() - interval '31 days'").await;
-    assert_eq!(droppable(&mut conn).await, [day, waiting_day]);
 }
 
 /// 500 are resolved in one transaction, and one large audience alone.
