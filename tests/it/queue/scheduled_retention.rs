@@ -16,7 +16,7 @@ async fn content_state(queue: &TestQueue, id: NotificationId) -> ContentState {
     store::contents::states(&mut conn, &[id.0], 60.0).await.unwrap().remove(0)
 }
 
-/// A notification for nobody, with a token that cannot be read.
+/// A notification without devices, with a token that cannot be read.
 fn with_bad_token(queue: &TestQueue) -> NewNotification {
     let bad = RejectedToken {
         platform: None,
