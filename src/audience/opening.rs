@@ -1,12 +1,12 @@
 //! Resolves the audiences of scheduled notifications that are due. Named devices become jobs at once, in one transaction for
 //! many notifications; what is found page by page is left as a fan-out (docs/queue.md#scheduled-notifications).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::resolve::{Resolved, resolve_without_tokens};
 use super::selector::{Audience, AudienceSelector};
 use super::{Unmatched, scheduled};
-use crate::domain::{App, FanOut, Kind, LaneId, NotificationId, Priority, UserId};
+use crate::domain::{App, FanOut, Kind, LaneId, Priority};
 use crate::store::accept::{AcceptBatch, JobTerms};
 use crate::store::scheduled::{DueNotification, OpenedNotification};
 use crate::store::{self, Session};
@@ -89,12 +89,7 @@ async fn leave_out_erased(
     let named = audiences
         .iter()
         .flat_map(|(notification, audience, _)| audience.users().map(|user| (notification.id, user.clone())));
-    let named: Vec<(NotificationId, UserId)> = named.collect();
-    if named.is_empty() {
-        return Ok(());
-    }
-    let erased: HashSet<(NotificationId, UserId)> =
-        store::erasures::erased_among(conn, app.id, named).await?;
+    let erased = store::erasures::erased_among(conn, app.id, named.collect()).await?;
     if erased.is_empty() {
         return Ok(());
     }

@@ -176,19 +176,14 @@ fn notification(
         unmatched: is_complete.then_some(unmatched),
     };
     let new = NewNotification {
-        app: Arc::clone(app),
-        label: content.label.clone(),
-        content: Arc::new(content),
-        send_at,
-        ttl,
         metadata,
         unmatched: stored_unmatched,
         targets: resolved.targets,
         rejected_tokens,
         loaded: resolved.loaded.map(Arc::new),
         fan_out,
-        scheduled: None,
         keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
+        ..NewNotification::without_targets(app, content, send_at, ttl)
     };
     (new, acceptance)
 }
@@ -203,19 +198,11 @@ fn scheduled(
     let Submission { content, send_at, ttl, metadata, audience, .. } = submission;
     let acceptance = Acceptance { status: NotificationStatus::Scheduled, targets: None, unmatched: None };
     let new = NewNotification {
-        app: Arc::clone(app),
-        label: content.label.clone(),
-        content: Arc::new(content),
-        send_at,
-        ttl,
         metadata,
-        unmatched: None,
-        targets: Vec::new(),
         rejected_tokens: audience.rejected_targets().cloned().collect(),
-        loaded: None,
-        fan_out: None,
         scheduled: Some(scheduled),
         keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
+        ..NewNotification::without_targets(app, content, send_at, ttl)
     };
     (new, acceptance)
 }

@@ -91,6 +91,25 @@ pub struct NewNotification {
 }
 
 impl NewNotification {
+    /// A notification for no device, to be completed. Its label is that of the content.
+    pub fn without_targets(app: &Arc<App>, content: Content, send_at: SendTime, ttl: Ttl) -> Self {
+        Self {
+            app: Arc::clone(app),
+            label: content.label.clone(),
+            content: Arc::new(content),
+            send_at,
+            ttl,
+            metadata: None,
+            unmatched: None,
+            targets: Vec::new(),
+            rejected_tokens: Vec::new(),
+            loaded: None,
+            fan_out: None,
+            scheduled: None,
+            keyed: None,
+        }
+    }
+
     /// The number of targets that are known already.
     pub(super) fn target_count(&self) -> usize {
         self.targets.len() + self.rejected_tokens.len()

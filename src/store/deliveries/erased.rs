@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 
-use uuid::Uuid;
-
 use super::Delivery;
 use crate::domain::{AppId, DeviceId, NotificationId, References, UserId};
-use crate::store::Error;
-use crate::store::Session;
+use crate::store::{Error, Session, erasures};
 
 /// Hides what was erased in deliveries of one notification.
 pub(super) async fn hide(
@@ -57,25 +54,13 @@ pub(super) async fn hide_users(
     app: AppId,
     found: &mut [(NotificationId, Delivery)],
 ) -> Result<(), Error> {
-    let named = found.iter().filter_map(|(id, delivery)| Some((id.0, delivery.user.as_ref()?)));
-    let (ids, users): (Vec<Uuid>, Vec<String>) =
-        named.map(|(id, user)| (id, user.as_str().to_owned())).unzip();
-    if ids.is_empty() {
-        return Ok(());
+    let named = found.iter().filter_map(|(id, delivery)| Some((*id, delivery.user.clone()?))).collect();
+    let hidden = erasures::erased_among(conn, app, named).await?;
+    for (id, delivery) in found {
+        if delivery.user.as_ref().is_some_and(|user| hidden.contains(&(*id, user.clone()))) {
+            delivery.erase();
+        }
     }
-    let hidden = sqlx::query_scalar!(
-        r#"select n.notification_id as "id!"
-           from unnest($2::uuid[], $3::text[]) as n(notification_id, user_id)
-           join erased_users e on e.app_id = $1 and e.user_digest = user_digest($1, n.user_id)
-             and n.notification_id < id_floor(e.erased_at + interval '1 ms')"#,
-        app.0,
-        &ids,
-        &users
-    )
-    .fetch_all(conn)
-    .await?;
-    let hidden: HashSet<Uuid> = hidden.into_iter().collect();
-    found.iter_mut().filter(|(id, _)| hidden.contains(&id.0)).for_each(|(_, delivery)| delivery.erase());
     Ok(())
 }
 

@@ -52,6 +52,9 @@ pub async fn erased_among(
     app: AppId,
     named: Vec<(NotificationId, UserId)>,
 ) -> Result<HashSet<(NotificationId, UserId)>, Error> {
+    if named.is_empty() {
+        return Ok(HashSet::new());
+    }
     let (ids, users): (Vec<Uuid>, Vec<String>) =
         named.into_iter().map(|(id, user)| (id.0, user.as_str().to_owned())).unzip();
     let rows = sqlx::query!(

@@ -87,21 +87,8 @@ fn notification(app: &Arc<App>, device: i64) -> NewNotification {
         references: References::default(),
         refused: None,
     };
-    NewNotification {
-        app: Arc::clone(app),
-        content: Arc::new(Content::default()),
-        ttl: Ttl::MAX,
-        label: None,
-        metadata: None,
-        unmatched: None,
-        targets: vec![target],
-        rejected_tokens: Vec::new(),
-        loaded: None,
-        send_at: SendTime::Now,
-        fan_out: None,
-        scheduled: None,
-        keyed: None,
-    }
+    let new = NewNotification::without_targets(app, Content::default(), SendTime::Now, Ttl::MAX);
+    NewNotification { targets: vec![target], ..new }
 }
 
 fn lane(app: &App) -> LaneId {

@@ -69,21 +69,14 @@ impl TestQueue {
             references: References::default(),
             refused: None,
         };
-        NewNotification {
-            app: Arc::clone(&self.app),
-            content: Arc::new(Content { title: Some("Hello".to_owned()), ..Content::default() }),
-            ttl: Ttl::from_secs(3600).unwrap(),
-            label: None,
-            metadata: None,
-            unmatched: None,
-            targets: devices.into_iter().map(target).collect(),
-            rejected_tokens: Vec::new(),
-            loaded: None,
-            send_at: SendTime::Now,
-            fan_out: None,
-            scheduled: None,
-            keyed: None,
-        }
+        let content = Content { title: Some("Hello".to_owned()), ..Content::default() };
+        let new = NewNotification::without_targets(
+            &self.app,
+            content,
+            SendTime::Now,
+            Ttl::from_secs(3600).unwrap(),
+        );
+        NewNotification { targets: devices.into_iter().map(target).collect(), ..new }
     }
 
     pub async fn counts(&self, id: NotificationId) -> DeliveryCounts {
