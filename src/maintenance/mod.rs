@@ -196,7 +196,7 @@ impl Duties {
         let server = settings.pool.addresses();
         if self.logged_failure.as_ref() == Some(&failure) {
             tracing::debug!(server, %error, duty, "maintenance still fails");
-        } else if duty == Duty::Partitions.name() {
+        } else if duty == Duty::Partitions.name() && !is_unavailable {
             let detail = "they are made a week ahead; without them nothing can be accepted";
             tracing::error!(server, %error, detail, "the next days' partitions can't be made");
         } else {
