@@ -45,8 +45,10 @@ pub use retention::Retention;
 
 /// The longest time between two rounds. In each round the duties that are due are performed.
 const ROUND_MAX: Duration = Duration::from_secs(1);
-/// Expired jobs end at most this long after their time, and jobs of cancelled notifications after they wait again.
+/// Expired jobs end at most this long after their time.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
+/// Jobs of cancelled notifications end at most this long after they wait again. No lane sends them meanwhile.
+const PENDING_CANCELLATIONS_PERIOD: Duration = Duration::from_secs(10);
 const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
 /// A lane without a living node keeps its throttle or outage at most this long.
 const UNREPORTED_LANES_PERIOD: Duration = Duration::from_secs(10);
@@ -228,7 +230,8 @@ impl Duty {
 
     fn period(self) -> Duration {
         match self {
-            Self::ExpiredJobs | Self::PendingCancellations => EXPIRY_PERIOD,
+            Self::ExpiredJobs => EXPIRY_PERIOD,
+            Self::PendingCancellations => PENDING_CANCELLATIONS_PERIOD,
             Self::OrphanedJobs => ORPHANED_JOBS_PERIOD,
             Self::UnreportedLanes => UNREPORTED_LANES_PERIOD,
             Self::Partitions | Self::DeadNodeRows | Self::ExpiredFanOuts => HOUR,
