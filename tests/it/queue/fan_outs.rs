@@ -22,6 +22,11 @@ async fn change(queue: &TestQueue, sql: &'static str, device: i64) {
 
 /// Several nodes that find audiences, until there is nothing left to be found.
 async fn find_all(queue: &TestQueue, nodes: usize) -> Vec<(LaneId, Priority)> {
+    find_until_none(queue, nodes, "select count(*) from fan_outs").await
+}
+
+/// Several nodes that find audiences, until this statement counts none. Returns what they told the lanes.
+pub(super) async fn find_until_none(queue: &TestQueue, nodes: usize, left: &str) -> Vec<(LaneId, Priority)> {
     let (found, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
     let mut tasks = JoinSet::new();
     let mut wake = Vec::new();
@@ -30,7 +35,7 @@ async fn find_all(queue: &TestQueue, nodes: usize) -> Vec<(LaneId, Priority)> {
         wake.push(Arc::clone(&fan_outs.wake));
         tasks.spawn(fan_outs.run(stop.clone()));
     }
-    while queue.database.count("select count(*) from fan_outs").await > 0 {
+    while queue.database.count(left).await > 0 {
         wake.iter().for_each(|some| some.notify_one());
         tokio::task::yield_now().await;
     }

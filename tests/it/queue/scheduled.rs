@@ -9,6 +9,8 @@ use pushpost::domain::{
 };
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::{self, erasures, fan_outs, scheduled};
+
+use super::fan_outs::find_until_none;
 use pushpost_testkit::apps::{topics, user};
 use pushpost_testkit::queue::{QueueNode, TestQueue, nobody_later};
 use serde_json::{Value, json};
@@ -17,21 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Resolves what is due by so many nodes, until nothing is left.
 pub(super) async fn resolve(queue: &TestQueue, nodes: usize) {
-    let stop = CancellationToken::new();
-    let (mut tasks, mut wake) = (JoinSet::new(), Vec::new());
-    for _ in 0..nodes {
-        let fan_outs = queue.fan_outs(&Arc::new(Mutex::new(Vec::new())));
-        wake.push(Arc::clone(&fan_outs.wake));
-        tasks.spawn(fan_outs.run(stop.clone()));
-    }
-    while queue.database.count("select count(*) from fan_outs where due_at <= now()").await > 0 {
-        wake.iter().for_each(|some| some.notify_one());
-        tokio::task::yield_now().await;
-    }
-    stop.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
+    find_until_none(queue, nodes, "select count(*) from fan_outs where due_at <= now()").await;
 }
 
 async fn status(queue: &TestQueue, id: NotificationId) -> NotificationStatus {
