@@ -22,43 +22,40 @@ const LEADER_REVIEW_MAX: Duration = Duration::from_secs(3);
 /// node time-out, and must lead within 5 s of it.
 const FOLLOWER_REVIEW_MAX: Duration = Duration::from_secs(2);
 
-/// What this node knows about the leadership.
+/// What this node knows about the leadership, apart from what [`NodeLease::leads`] tells other modules.
 #[derive(Debug, Default)]
 pub(super) struct Leadership {
     watch: HeartbeatWatch,
-    /// The id of this node, if the last review found that it leads.
-    leader_id: Option<NodeId>,
 }
 
 impl Leadership {
-    /// Does this node lead? False as soon as its heartbeat is so old that another node may lead soon.
-    pub(super) fn is_held(&self, node_lease: &NodeLease) -> bool {
-        self.leader_id.is_some_and(|id| node_lease.may_start(id))
+    /// The time between two reviews.
+    pub(super) fn review_interval(node_lease: &NodeLease) -> Duration {
+        match node_lease.leading_id() {
+            Some(_) => LEADER_REVIEW_MAX.min(node_lease.timeout() / 5),
+            None => Self::follower_review_interval(node_lease.timeout()),
+        }
     }
 
-    /// The time between two reviews.
-    pub(super) fn review_interval(&self, timeout: Duration) -> Duration {
-        match self.leader_id {
-            Some(_) => LEADER_REVIEW_MAX.min(timeout / 5),
-            None => FOLLOWER_REVIEW_MAX.min(timeout / 8),
-        }
+    fn follower_review_interval(timeout: Duration) -> Duration {
+        FOLLOWER_REVIEW_MAX.min(timeout / 8)
     }
 
     /// Ends the leadership after an outage of Postgres: the heartbeats seen so far prove nothing, and another node may
     /// lead.
     pub(super) fn interrupt(&mut self, node_lease: &NodeLease) {
         self.watch.reset();
-        if self.leader_id.take().is_some() {
+        if node_lease.leading_id().is_some() {
+            node_lease.set_leading(None);
             node_lease.resign();
         }
     }
 
     /// Lets another node lead at once.
-    pub(super) async fn resign(&self, conn: &mut Session) -> Result<(), store::Error> {
-        match self.leader_id {
-            Some(id) => store::leader::resign(conn, id).await,
-            None => Ok(()),
-        }
+    pub(super) async fn resign(conn: &mut Session, node_lease: &NodeLease) -> Result<(), store::Error> {
+        let Some(id) = node_lease.leading_id() else { return Ok(()) };
+        node_lease.set_leading(None);
+        store::leader::resign(conn, id).await
     }
 
     /// Reads the heartbeats of all nodes. Takes the leadership if no living node has it. The leader declares silent
@@ -74,7 +71,7 @@ impl Leadership {
         let mut dead: Vec<NodeId> = nodes.iter().filter(|node| node.dead).map(|node| node.node).collect();
         let leader = nodes.iter().find(|node| node.leads && !node.dead).map(|node| node.node);
         if leader != Some(me) {
-            self.leader_id = None;
+            node_lease.set_leading(None);
             if let Some(leader) = leader {
                 let Some((_, beat)) = silent.iter().find(|(node, _)| *node == leader) else { return Ok(()) };
                 if store::nodes::mark_dead(conn, leader, *beat).await? {
@@ -87,7 +84,7 @@ impl Leadership {
             }
             tracing::info!(node = me.0, "this node leads");
         }
-        self.leader_id = Some(me);
+        node_lease.set_leading(Some(me));
         for (node, beat) in silent {
             if !dead.contains(&node) && store::nodes::mark_dead(conn, node, beat).await? {
                 tracing::warn!(node = node.0, "node {node} has stopped beating: its jobs go to others");
@@ -109,7 +106,7 @@ mod tests {
     #[test]
     fn a_new_leader_is_found_within_the_node_time_out_and_five_seconds() {
         for timeout in [1, 5, 15, 600].map(Duration::from_secs) {
-            let interval = Leadership::default().review_interval(timeout);
+            let interval = Leadership::follower_review_interval(timeout);
             let round = ROUND_MAX.min(interval);
             let rounds = interval.as_millis().div_ceil(round.as_millis());
             // One review sees the last beat, another one sees that it is too old.

@@ -70,7 +70,7 @@ pub struct Settings {
 /// Runs until told to stop: leads if no other node does, and then performs the duties that are due.
 pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut duties = Duties::new();
-    let mut ticks = interval(ROUND_MAX.min(duties.leadership.review_interval(settings.node_lease.timeout())));
+    let mut ticks = interval(ROUND_MAX.min(Leadership::review_interval(&settings.node_lease)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cleanups = Cleanups::new(Instant::now());
     let mut conn: Option<Session> = None;
@@ -84,7 +84,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     }
     if let Some(mut conn) = conn {
         // If it fails, the leadership ends when the node deregisters.
-        let _resigned = duties.leadership.resign(&mut conn).await;
+        let _resigned = Leadership::resign(&mut conn, &settings.node_lease).await;
     }
 }
 
@@ -142,13 +142,13 @@ impl Duties {
             match self.review(settings, conn).await {
                 Ok(()) => {
                     self.logged_failure = None;
-                    self.next_review = now + self.leadership.review_interval(settings.node_lease.timeout());
+                    self.next_review = now + Leadership::review_interval(&settings.node_lease);
                 }
                 Err(error) => return self.failed("review", &error, settings, conn),
             }
         }
         for (position, duty) in Self::ALL.into_iter().enumerate() {
-            let is_ours = duty == Duty::Partitions || self.leadership.is_held(&settings.node_lease);
+            let is_ours = duty == Duty::Partitions || settings.node_lease.leads();
             if !is_ours || !self.schedules[position].is_due(now) {
                 continue;
             }
@@ -160,7 +160,7 @@ impl Duties {
                 }
             }
         }
-        if self.leadership.is_held(&settings.node_lease)
+        if settings.node_lease.leads()
             && let Err((duty, error)) = self.retention.round(settings, conn).await
         {
             self.failed(duty, &error, settings, conn);
@@ -169,7 +169,7 @@ impl Duties {
 
     /// Goes on with the clean-up runs, if this node leads.
     async fn clean_up(&mut self, cleanups: &mut Cleanups, settings: &Settings, conn: &mut Option<Session>) {
-        if !self.leadership.is_held(&settings.node_lease) {
+        if !settings.node_lease.leads() {
             return cleanups.postpone();
         }
         let step = match session(settings, conn).await {

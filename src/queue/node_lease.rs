@@ -25,6 +25,8 @@ pub struct NodeLease {
     /// Milliseconds from `started` to Postgres's last answer to the heartbeat task.
     answered_at_ms: AtomicU64,
     living_nodes: AtomicI64,
+    /// The id under which this node leads, as the last review found; 0: it does not lead.
+    leading_id: AtomicI32,
     /// The next round of the heartbeat gives the leadership up.
     is_resigning: AtomicBool,
     timeout: Duration,
@@ -58,6 +60,7 @@ impl NodeLease {
             beat_at_ms: AtomicU64::new(0),
             answered_at_ms: AtomicU64::new(0),
             living_nodes: AtomicI64::new(1),
+            leading_id: AtomicI32::new(0),
             is_resigning: AtomicBool::new(false),
             timeout,
             clock,
@@ -168,6 +171,22 @@ impl NodeLease {
 
     fn lock_timeline(&self) -> MutexGuard<'_, Option<String>> {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the id under which this node leads. None: it does not lead. Called by maintenance alone.
+    pub fn set_leading(&self, id: Option<NodeId>) {
+        self.leading_id.store(id.map_or(0, |id| id.0), Ordering::Release);
+    }
+
+    /// The id under which this node leads, as the last review of the leader found.
+    pub fn leading_id(&self) -> Option<NodeId> {
+        Some(NodeId(self.leading_id.load(Ordering::Acquire))).filter(|id| id.0 != 0)
+    }
+
+    /// True while this node leads. False as soon as its heartbeat is so old that another node may lead soon. So at most
+    /// one node finds that it leads.
+    pub fn leads(&self) -> bool {
+        self.leading_id().is_some_and(|id| self.may_start(id))
     }
 
     /// Asks the heartbeat to give the leadership up, if this node has it. Called when the leader's duties fail on this

@@ -34,6 +34,8 @@ const RECORD_CONNECTIONS: u32 = 1;
 const PULSE_CONNECTIONS: u32 = 1;
 const WAKE_CONNECTIONS: u32 = 2;
 const LISTENING_CONNECTIONS: u32 = 1;
+/// Connections of what operators are shown.
+const OBSERVE_CONNECTIONS: u32 = 2;
 /// All connections but those of requests.
 const OTHER_CONNECTIONS: u32 = QUEUE_CONNECTIONS
     + MAINTENANCE_CONNECTIONS
@@ -41,7 +43,8 @@ const OTHER_CONNECTIONS: u32 = QUEUE_CONNECTIONS
     + ACCEPT_KEYED_CONNECTIONS
     + RECORD_CONNECTIONS
     + PULSE_CONNECTIONS
-    + WAKE_CONNECTIONS;
+    + WAKE_CONNECTIONS
+    + OBSERVE_CONNECTIONS;
 /// Connections of requests at least.
 const REQUEST_CONNECTIONS_MIN: u32 = 2;
 /// `max_connections` of the embedded server, which several processes may use.
@@ -54,6 +57,7 @@ pub struct Database {
     pool: SessionPool,
     accept: SessionPool,
     record: SessionPool,
+    observe: SessionPool,
     most: u32,
 }
 
@@ -111,7 +115,8 @@ impl Database {
         let pool = pool.with_platforms(config.providers.platforms());
         let accept = pool.sibling(Purpose::Accept, ACCEPT_CONNECTIONS);
         let record = pool.sibling(Purpose::Record, RECORD_CONNECTIONS);
-        Ok(Self { embedded, pool, accept, record, most })
+        let observe = pool.sibling(Purpose::Observe, OBSERVE_CONNECTIONS);
+        Ok(Self { embedded, pool, accept, record, observe, most })
     }
 
     /// The connections of requests and commands.
@@ -161,6 +166,11 @@ impl Database {
     /// The recorder's connection.
     pub(super) fn record_pool(&self) -> SessionPool {
         self.record.clone()
+    }
+
+    /// Connections of what operators are shown: the leader's figures, and answers about single notifications.
+    pub fn observe_pool(&self) -> SessionPool {
+        self.observe.clone()
     }
 
     /// The heartbeat's own connection.

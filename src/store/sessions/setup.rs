@@ -32,6 +32,9 @@ pub enum Purpose {
     Maintenance,
     /// Wake-ups between nodes.
     WakeUps,
+    /// What operators are shown: the leader's figures, and answers about single notifications. So nothing that is shown
+    /// delays what is sent.
+    Observe,
     /// Migrations, which have no deadline.
     Migration,
 }
@@ -42,6 +45,7 @@ impl Purpose {
     pub(super) fn statement_deadline(self) -> Duration {
         Duration::from_secs(match self {
             Self::Heartbeat => 4,
+            Self::Observe => 5,
             Self::Accept | Self::AcceptKeyed | Self::WakeUps => 6,
             Self::Requests | Self::Queue | Self::Record => 10,
             Self::Maintenance | Self::Migration => 15,
@@ -50,7 +54,7 @@ impl Purpose {
 
     fn planner(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Requests => &planner::REQUESTS,
+            Self::Requests | Self::Observe => &planner::REQUESTS,
             Self::WakeUps | Self::Migration => &[],
             _ => &planner::QUEUE,
         }
@@ -97,7 +101,7 @@ fn lock_timeout(purpose: Purpose) -> &'static str {
         Purpose::Requests => "3s",
         // A request with a key that another node stores at this moment waits for so long (`idempotency_key_in_use`).
         Purpose::AcceptKeyed => "5s",
-        Purpose::Maintenance => "2s",
+        Purpose::Maintenance | Purpose::Observe => "2s",
         _ => "0",
     }
 }

@@ -37,8 +37,14 @@ async fn settings_for_durability_and_plans_override_the_databases() {
     ] {
         set(&database, assignment).await;
     }
-    for purpose in [Purpose::Requests, Purpose::Queue, Purpose::Accept, Purpose::Record, Purpose::Maintenance]
-    {
+    for purpose in [
+        Purpose::Requests,
+        Purpose::Queue,
+        Purpose::Accept,
+        Purpose::Record,
+        Purpose::Maintenance,
+        Purpose::Observe,
+    ] {
         let pool = SessionPool::new(database.url().parse().unwrap(), purpose, 1);
         assert_eq!(setting(&pool, "synchronous_commit").await, "on", "{purpose:?}");
         assert_eq!(setting(&pool, "transaction_isolation").await, "read committed", "{purpose:?}");
