@@ -12,6 +12,7 @@
 //! | `simulator`, `service`, `child`, `watchdog` | processes |
 //! | `bare` | the client that does nothing else |
 //! | `http` | the load on the API |
+//! | `observers` | what scrapes the service and takes its spans |
 //! | `usage`, `latency`, `clock` | what is counted |
 //! | `machine`, `report`, `progress` | what is told |
 
@@ -24,6 +25,7 @@ mod latency;
 mod load;
 mod machine;
 mod notification;
+mod observers;
 mod options;
 mod progress;
 mod report;

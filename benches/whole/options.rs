@@ -37,6 +37,8 @@ pub(crate) struct Sizes {
     pub(crate) imported: u64,
     /// How long an idle node is watched.
     pub(crate) idle: Duration,
+    /// Pairs of an observed run and one without observers.
+    pub(crate) pairs: u32,
 }
 
 const WHOLE: Sizes = Sizes {
@@ -51,6 +53,7 @@ const WHOLE: Sizes = Sizes {
     snapshot: Duration::from_secs(180),
     imported: 1_000_000,
     idle: Duration::from_secs(30),
+    pairs: 5,
 };
 
 const QUICK: Sizes = Sizes {
@@ -65,6 +68,7 @@ const QUICK: Sizes = Sizes {
     snapshot: Duration::from_secs(5),
     imported: 50_000,
     idle: Duration::from_secs(5),
+    pairs: 1,
 };
 
 impl Options {

@@ -12,6 +12,7 @@ mod idempotent;
 mod idle;
 mod import;
 mod memory;
+mod operate;
 mod past;
 mod reads;
 mod scheduled;
@@ -64,11 +65,13 @@ pub(crate) enum Row {
     Idle,
     /// Providers far away.
     Far,
+    /// Scraped and traced, beside neither.
+    Operate,
 }
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
@@ -88,6 +91,7 @@ impl Row {
         Self::Import,
         Self::Idle,
         Self::Far,
+        Self::Operate,
     ];
 
     /// What `ONLY` takes.
@@ -112,6 +116,7 @@ impl Row {
             Self::Import => "import",
             Self::Idle => "idle",
             Self::Far => "far",
+            Self::Operate => "operate",
         }
     }
 
@@ -136,6 +141,7 @@ impl Row {
             Self::Import => import::measure(bench).await,
             Self::Idle => idle::measure(bench).await,
             Self::Far => far::measure(bench).await,
+            Self::Operate => operate::measure(bench).await,
         }
     }
 }
