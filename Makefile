@@ -1,4 +1,5 @@
-# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs are installed if missing.
+# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs and promtool are
+# installed if missing.
 
 .PHONY: demo test fuzz bench check sqlx openapi fmt
 
@@ -13,6 +14,7 @@ demo:
 # All tests.
 test:
 	@scripts/ensure-postgres --tests
+	@scripts/ensure-promtool
 	cargo test --workspace
 
 # Thousands of generated requests to a running service, each answer compared with its /openapi.json. Needs Python 3.10.
@@ -34,6 +36,9 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	scripts/sqlx-prepare --check
 	scripts/openapi --check
+	scripts/ensure-promtool
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
 
 # Writes .sqlx anew, after a statement in src/store or a migration has changed.
 sqlx:

@@ -3,6 +3,8 @@
 //!
 //! The rules are `layers/rules.rs`; `layers/cases.rs` shows that each of them can fail.
 
+#[path = "layers/alerts.rs"]
+mod alerts;
 #[path = "layers/cases.rs"]
 mod cases;
 #[path = "layers/circles.rs"]
@@ -288,6 +290,13 @@ fn explained_log_messages_are_in_the_code() {
     assert!(unknown.is_empty(), "docs/operations.md explains messages that no code logs: {unknown:?}");
     assert!(documents::is_logged("node 7 has stopped beating", "node {node} has stopped beating"));
     assert!(!documents::is_logged("node 7 has stopped beating", "a node is silent"));
+}
+
+#[test]
+fn every_alert_has_its_cases_and_its_section_of_the_runbook() {
+    let (count, incomplete) = alerts::incomplete(root());
+    assert!(count > 20 && incomplete.is_empty(), "{count} alerts: {incomplete:#?}");
+    assert_eq!(alerts::faults_of_a_bare_alert().len(), 6);
 }
 
 #[test]

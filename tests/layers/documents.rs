@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with files that may point to documents.
-const FOLDERS: &[&str] = &["src", "tests", "benches", "crates", "docs", "migrations", "scripts"];
+const FOLDERS: &[&str] = &["src", "tests", "benches", "crates", "docs", "deploy", "migrations", "scripts"];
 const FILES: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
@@ -15,7 +15,7 @@ const FILES: &[&str] = &[
     "config.example.toml",
     "Makefile",
 ];
-const EXTENSIONS: &[&str] = &["rs", "md", "sql", "toml", "py", "sh", ""];
+const EXTENSIONS: &[&str] = &["rs", "md", "sql", "toml", "py", "sh", "yml", ""];
 
 /// All files that may point to documents, with their texts, by their paths below `root`.
 pub(crate) fn texts(root: &Path) -> Vec<(String, String)> {
@@ -99,7 +99,7 @@ pub(crate) fn dead_paths(document: &str, exists: impl Fn(&str) -> bool) -> Vec<S
 }
 
 /// The anchors of a document's headings, as GitHub makes them.
-fn headings(text: &str) -> HashSet<String> {
+pub(crate) fn headings(text: &str) -> HashSet<String> {
     let mut in_block = false;
     let mut anchors = HashSet::new();
     for line in text.lines() {
