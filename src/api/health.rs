@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::{Json, extract};
 use serde::Serialize;
 use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,7 +21,7 @@ const WRITE_FAILURE_MAX: Duration = Duration::from_secs(15);
 /// What readiness depends on. The runtime reports it. Lanes never count: a rejected credential must not take the API away.
 #[derive(Debug, Default)]
 pub struct Health {
-    draining: AtomicBool,
+    draining: CancellationToken,
     migrated: AtomicBool,
     postgres: Mutex<Option<Instant>>,
     writes_fail_since: Mutex<Option<Instant>>,
@@ -44,12 +45,17 @@ impl Health {
 
     /// Makes the node unready, while requests are still served.
     pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
     }
 
     /// Is the node being shut down?
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.is_cancelled()
+    }
+
+    /// Waits until the shutdown begins.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Should the node be given requests?
@@ -61,7 +67,7 @@ impl Health {
     }
 
     fn ready_at(&self, now: Instant) -> Result<(), ApiError> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining.is_cancelled() {
             return Err(ApiError::ShuttingDown);
         }
         if !self.migrated.load(Ordering::Relaxed) {

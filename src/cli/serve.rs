@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
 use super::signals::{HangupSignal, StopSignals};
-use crate::runtime::{self, Reload, Role, Shutdown};
+use crate::runtime::{self, Reload, Role, ServiceManager, Shutdown};
 
 /// Run the service: the HTTP API and the workers that send
 ///
@@ -40,12 +40,12 @@ impl ServeArgs {
             RoleName::Worker => Role::Worker,
         };
         runtime::announce(&config, &sources, role);
-        let shutdown = Shutdown::default();
+        let (shutdown, manager) = (Shutdown::default(), ServiceManager::default());
         let (reload, reload_now) = Reload::new(sources);
         let (signals, hangup) = (StopSignals::catch()?, HangupSignal::catch()?);
         tokio::select! {
-            served = runtime::serve(config, role, shutdown.clone(), reload) => Ok(served?),
-            () = hangup.drive(&reload_now) => Ok(()),
+            served = runtime::serve(config, role, shutdown.clone(), reload, &manager) => Ok(served?),
+            () = hangup.drive(&reload_now, &manager) => Ok(()),
             () = signals.drive(&shutdown) => Ok(()),
         }
     }

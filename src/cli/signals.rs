@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::runtime::{ReloadHandle, Shutdown};
+use crate::runtime::{ReloadHandle, ServiceManager, Shutdown};
 
 /// SIGTERM and SIGINT, which ask a process to end.
 pub(super) struct StopSignals {
@@ -50,12 +50,14 @@ impl HangupSignal {
         Ok(Self(catch(SignalKind::hangup())?))
     }
 
-    /// Reloads the configuration at each signal. Never returns.
-    pub(super) async fn drive(mut self, reload: &ReloadHandle) {
+    /// Reloads the configuration at each signal, and reports each reload to the service manager. Never returns.
+    pub(super) async fn drive(mut self, reload: &ReloadHandle, manager: &ServiceManager) {
         while self.0.recv().await.is_some() {
             tracing::info!("SIGHUP received, reading the configuration again");
+            manager.reload_begins();
             // The result is logged by the reload itself.
             let _ = reload.ask().await;
+            manager.reload_ends();
         }
         std::future::pending().await
     }

@@ -15,6 +15,7 @@ mod schema;
 mod senders;
 mod served;
 mod service;
+mod service_manager;
 mod stages;
 mod supervisor;
 mod threads;
@@ -30,6 +31,7 @@ pub use postgres::PostgresUnusable;
 pub use reload::{Reload, ReloadHandle};
 pub use schema::{SchemaAccess, SchemaRefused};
 pub use service::Service;
+pub use service_manager::ServiceManager;
 
 /// What a node does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,11 +72,18 @@ pub struct Shutdown {
     pub abort: CancellationToken,
 }
 
-/// Runs a node until it is told to stop. Changes in what `reload` reads are applied meanwhile.
+/// Runs a node until it is told to stop. Changes in what `reload` reads are applied meanwhile, and `manager` is told when
+/// the node is ready and when it stops.
 ///
 /// # Errors
 /// The node can't start, or one of its tasks ended by itself.
-pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reload) -> anyhow::Result<()> {
+pub async fn serve(
+    config: Config,
+    role: Role,
+    shutdown: Shutdown,
+    reload: Reload,
+    manager: &ServiceManager,
+) -> anyhow::Result<()> {
     let started = tokio::select! {
         started = Service::start_until(config, role, &shutdown.drain) => started?,
         () = shutdown.abort.cancelled() => return Ok(()),
@@ -84,7 +93,11 @@ pub async fn serve(config: Config, role: Role, shutdown: Shutdown, reload: Reloa
         return Ok(());
     };
     service.reload(reload);
-    service.run(shutdown).await
+    let health = service.health();
+    tokio::select! {
+        ended = service.run(shutdown) => ended,
+        () = manager.follow(&health) => Ok(()),
+    }
 }
 
 /// The host's name for the log and for the names of Postgres sessions: up to 64 printable ASCII characters.

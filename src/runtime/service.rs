@@ -124,6 +124,11 @@ impl Service {
         self.listeners.health
     }
 
+    /// What `/readyz` answers, and whether the drain has begun.
+    pub(super) fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
     /// From now on, changes in these sources are applied while the node runs.
     pub fn reload(&self, reload: Reload) {
         let stage = &self.stages.lanes;

@@ -40,6 +40,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("pushpost_embedded_postgres", &["cli", "runtime"]),
     ("pushpost_simulator", &["cli"]),
+    ("sd_notify", &["runtime"]),
     // A search by likeness over a long name takes seconds: `domain::nearest` bounds it.
     ("strsim", &["domain"]),
 ];

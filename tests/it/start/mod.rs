@@ -5,6 +5,7 @@ mod foreign;
 mod network;
 mod pooler;
 mod rights;
+mod service_manager;
 mod urls;
 mod worker;
 
