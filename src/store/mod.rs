@@ -16,6 +16,7 @@ pub mod environments;
 pub mod erasures;
 mod error_text;
 pub mod fan_outs;
+pub mod figures;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;

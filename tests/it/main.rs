@@ -12,6 +12,7 @@ mod devices;
 mod documents;
 mod idempotency;
 mod input;
+mod metrics;
 mod migrations;
 mod notification_list;
 mod notifications;

@@ -14,8 +14,8 @@ use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Purpose, Session, SessionPool, accept, backlog, cancellation, cleanups, contents, deliveries, devices,
-    environments, erasures, fan_outs, idempotency, jobs, lanes, notification_list, notifications, partitions,
-    quarantine, record, scheduled, status, tokens, topics, waiting_jobs,
+    environments, erasures, fan_outs, figures, idempotency, jobs, lanes, notification_list, notifications,
+    partitions, quarantine, record, scheduled, status, tokens, topics, waiting_jobs,
 };
 
 use super::plan_judge::{PlanJudge, kept_plans};
@@ -114,6 +114,7 @@ async fn assert_plans(db: &TestDatabase) {
 async fn faults(db: &TestDatabase) -> Vec<String> {
     let queue = db.pool_for(Purpose::Queue, 1);
     let requests = db.pool_for(Purpose::Requests, 1);
+    let observe = db.pool_for(Purpose::Observe, 1);
     let id = {
         let day: sqlx::types::Uuid = sqlx::query_scalar("select day_floor((now() at time zone 'UTC')::date)")
             .fetch_one(&db.pool)
@@ -145,11 +146,12 @@ async fn faults(db: &TestDatabase) -> Vec<String> {
             .await
             .unwrap();
         deliveries::timeline(&requests, AppId(1), DeviceId(1), None, 100).await.unwrap();
+        figure(&mut observe.acquire().await.unwrap()).await;
     }
     run(&db.pool, FILL).await;
     let judge = PlanJudge::new(&db.pool).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 28), (requests, 10)] {
+    for (pool, least) in [(queue, 28), (requests, 10), (observe, 5)] {
         let mut conn = pool.acquire().await.unwrap();
         let plans = kept_plans(&mut conn, id).await;
         assert!(plans.len() >= least, "only {} statements were found", plans.len());
@@ -209,6 +211,14 @@ async fn stop(conn: &mut Session, id: NotificationId) {
     cancellation::mark(conn, AppId(1), &[id]).await.unwrap();
     waiting_jobs::cancel(conn, &[id], 200).await.unwrap();
     cancellation::labelled(conn, AppId(1), "spring", id, 500).await.unwrap();
+}
+
+/// What the leader asks to show operators what waits.
+async fn figure(conn: &mut Session) {
+    assert!(figures::count_waiting(conn).await.unwrap().is_some());
+    figures::estimate_waiting(conn).await.unwrap();
+    figures::fan_outs(conn).await.unwrap();
+    figures::devices(conn).await.unwrap();
 }
 
 /// What the leader asks to carry out clean-up runs.

@@ -1,0 +1,3 @@
+//! Metrics and figures: each under the load that changes it, and against what is on record.
+
+mod figures;
