@@ -20,6 +20,8 @@ pub(super) const DEVICE_STATUSES: [&str; 2] = ["active", "quarantined"];
 pub(super) const ON_ERROR: [&str; 2] = ["skip", "stop"];
 /// States of a lane's pruning: not braked, braked.
 pub(super) const PRUNING_STATES: [&str; 2] = ["on", "braked"];
+/// What a node does: both, answer requests, send.
+pub(super) const NODE_ROLES: [&str; 3] = ["all", "api", "worker"];
 
 macro_rules! enumerations {
     ($($(#[$doc:meta])* $name:ident: $words:expr;)*) => {$(
@@ -71,6 +73,8 @@ enumerations! {
     LaneState: domain::LaneState::ALL.iter().map(|state| state.as_str());
     /// Whether a lane prunes dead tokens.
     PruningState: PRUNING_STATES;
+    /// What a node does.
+    NodeRole: NODE_ROLES;
     /// What a key may do.
     Scope: domain::Scope::ALL.iter().map(|scope| scope.as_str());
     /// How a clean-up run stands.

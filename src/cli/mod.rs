@@ -12,6 +12,7 @@ mod environment;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod nodes;
 mod orphans;
 mod output;
 mod progress;
@@ -51,6 +52,7 @@ enum Command {
     Keys(keys::KeysArgs),
     Devices(devices::DevicesArgs),
     Queue(queue::QueueArgs),
+    Nodes(nodes::NodesArgs),
     Tokens(tokens::TokensArgs),
     Send(send::SendArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -106,6 +108,7 @@ impl Command {
                 Self::Keys(keys) => keys.run().await,
                 Self::Devices(devices) => devices.run().await,
                 Self::Queue(queue) => queue.run().await,
+                Self::Nodes(nodes) => nodes.run().await,
                 Self::Tokens(tokens) => tokens.run().await,
                 Self::Send(send) => send.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,

@@ -46,6 +46,18 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// An age in the two largest units.
+pub(super) fn age(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..10 => format!("{:.1} s", seconds.max(0.0)),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -61,5 +73,11 @@ mod tests {
     fn thousands_are_grouped() {
         let shown = [0, 12, 123, 1234, 123_456, 1_234_567].map(super::grouped);
         assert_eq!(shown, ["0", "12", "123", "1,234", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn an_age_has_at_most_two_units() {
+        let shown = [0.0, 9.94, 59.9, 61.0, 3600.0, 90_061.0].map(super::age);
+        assert_eq!(shown, ["0.0 s", "9.9 s", "59 s", "1 min 1 s", "1 h 0 min", "1 d 1 h"]);
     }
 }

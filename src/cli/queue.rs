@@ -184,7 +184,7 @@ impl ListedLane {
             self.lane.clone(),
             self.state.clone(),
             output::grouped(self.depth),
-            self.oldest_seconds.map(age).unwrap_or_default(),
+            self.oldest_seconds.map(output::age).unwrap_or_default(),
             format!("{:.1}", self.rate),
             output::grouped(self.in_flight),
             self.since.clone().unwrap_or_default(),
@@ -198,27 +198,9 @@ impl ListedLane {
     }
 }
 
-/// An age in the two largest units.
-fn age(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0..10 => format!("{:.1} s", seconds.max(0.0)),
-        10..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_age_has_at_most_two_units() {
-        let shown = [0.0, 9.94, 59.9, 61.0, 3600.0, 90_061.0].map(age);
-        assert_eq!(shown, ["0.0 s", "9.9 s", "59 s", "1 min 1 s", "1 h 0 min", "1 d 1 h"]);
-    }
 
     #[test]
     fn a_lane_s_name_leads_to_no_other_path() {

@@ -94,7 +94,7 @@ impl Heartbeat {
             None => conn.insert(self.pool.acquire().await.map_err(store::Error::from)?),
         };
         let now = Instant::now();
-        if now >= round.next_beat {
+        if now >= round.next_beat || self.node_lease.has_unstored_drain() {
             self.node_lease.beat(conn).await?;
             round.next_beat = now + self.node_lease.timeout() / 5;
         }

@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use crate::domain::NodeId;
 use crate::store;
+use crate::store::nodes::NodeDescription;
 use crate::store::{Session, SessionPool};
 
 /// This node's id, the age of its last heartbeat, and Postgres's time.
 #[derive(Debug)]
 pub struct NodeLease {
-    name: String,
+    description: NodeDescription,
     id: AtomicI32,
     started: Instant,
     /// Milliseconds from `started` to the moment at which the last committed heartbeat was asked for.
@@ -29,6 +30,10 @@ pub struct NodeLease {
     leading_id: AtomicI32,
     /// The next round of the heartbeat gives the leadership up.
     is_resigning: AtomicBool,
+    /// This node shuts down.
+    is_draining: AtomicBool,
+    /// The node's row says that it shuts down.
+    is_drain_stored: AtomicBool,
     timeout: Duration,
     clock: Clock,
     /// The server and timeline on which this node's id, and the leases under it, were made.
@@ -40,21 +45,31 @@ impl NodeLease {
     ///
     /// # Errors
     /// Postgres is out of reach.
-    pub async fn register(pool: &SessionPool, name: String, timeout: Duration) -> Result<Self, store::Error> {
+    pub async fn register(
+        pool: &SessionPool,
+        description: NodeDescription,
+        timeout: Duration,
+    ) -> Result<Self, store::Error> {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
         let asked_at = Instant::now();
-        let registered = store::nodes::register(&mut conn, &name).await?;
+        let registered = store::nodes::register(&mut conn, &description).await?;
         let id = registered.node;
-        tracing::info!(node = id.0, name, "registered as node {id}");
-        let node_lease = Self::new(name, id, timeout, Clock::new(registered.clock), asked_at);
+        tracing::info!(node = id.0, name = description.name, "registered as node {id}");
+        let node_lease = Self::new(description, id, timeout, Clock::new(registered.clock), asked_at);
         *node_lease.lock_timeline() = registered.timeline;
         Ok(node_lease)
     }
 
     /// `started`: the moment at which the registration, which is the first heartbeat, was asked for.
-    fn new(name: String, id: NodeId, timeout: Duration, clock: Clock, started: Instant) -> Self {
+    fn new(
+        description: NodeDescription,
+        id: NodeId,
+        timeout: Duration,
+        clock: Clock,
+        started: Instant,
+    ) -> Self {
         Self {
-            name,
+            description,
             id: AtomicI32::new(id.0),
             started,
             beat_at_ms: AtomicU64::new(0),
@@ -62,6 +77,8 @@ impl NodeLease {
             living_nodes: AtomicI64::new(1),
             leading_id: AtomicI32::new(0),
             is_resigning: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+            is_drain_stored: AtomicBool::new(false),
             timeout,
             clock,
             timeline: Mutex::default(),
@@ -72,7 +89,13 @@ impl NodeLease {
     #[cfg(test)]
     pub fn alone() -> Self {
         let clock = Clock::new(chrono::DateTime::UNIX_EPOCH);
-        Self::new("alone".to_owned(), NodeId(1), Duration::from_secs(15), clock, Instant::now())
+        Self::new(
+            NodeDescription::of_this_program("alone"),
+            NodeId(1),
+            Duration::from_secs(15),
+            clock,
+            Instant::now(),
+        )
     }
 
     /// The present id. It changes when other nodes have declared this node dead.
@@ -139,7 +162,8 @@ impl NodeLease {
     /// Postgres is out of reach.
     pub async fn beat(&self, conn: &mut Session) -> Result<(), store::Error> {
         let asked_at_ms = self.elapsed_ms();
-        match store::nodes::beat(conn, self.id()).await? {
+        let is_draining = self.is_draining.load(Ordering::Acquire);
+        match store::nodes::beat(conn, self.id(), is_draining).await? {
             Some(beat) if beat.timeline == *self.lock_timeline() => {
                 self.living_nodes.store(beat.living_nodes, Ordering::Relaxed);
                 self.clock.set(beat.clock);
@@ -155,12 +179,13 @@ impl NodeLease {
             None => self.register_again(conn, "declared dead by the leader").await?,
         }
         self.beat_at_ms.store(asked_at_ms, Ordering::Release);
+        self.is_drain_stored.store(is_draining, Ordering::Release);
         Ok(())
     }
 
     /// Goes on under a new id. What was leased under the old one starts no attempt any more.
     async fn register_again(&self, conn: &mut Session, cause: &str) -> Result<(), store::Error> {
-        let registered = store::nodes::register(conn, &self.name).await?;
+        let registered = store::nodes::register(conn, &self.description).await?;
         let id = registered.node;
         tracing::warn!(was = self.id().0, node = id.0, "{cause}; going on as node {id}");
         self.id.store(id.0, Ordering::Release);
@@ -187,6 +212,16 @@ impl NodeLease {
     /// one node finds that it leads.
     pub fn leads(&self) -> bool {
         self.leading_id().is_some_and(|id| self.may_start(id))
+    }
+
+    /// Notes that this node shuts down. The next round of the heartbeat tells it to operators.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether a heartbeat is needed before its time, because the node's row does not say yet that it shuts down.
+    pub(super) fn has_unstored_drain(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire) && !self.is_drain_stored.load(Ordering::Acquire)
     }
 
     /// Asks the heartbeat to give the leadership up, if this node has it. Called when the leader's duties fail on this

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::store::SessionPool;
+use crate::store::nodes::NodeDescription;
 use crate::{maintenance, store};
 
 /// After the drain: how long the recorder may take for the last outcomes, and each following step of the shutdown.
@@ -151,7 +152,7 @@ impl Service {
         drop(conn);
         let no_app = Config { apps: BTreeMap::new(), ..config.clone() };
         let additions = Additions::find(&no_app, config, role, &pool).await?;
-        let node_lease = enter(&pool, database, config).await?;
+        let node_lease = enter(&pool, database, config, role).await?;
 
         let intakes = Arc::default();
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
@@ -218,6 +219,7 @@ impl Service {
             () = self.failure.happened() => {}
         }
         self.health.start_draining();
+        self.node_lease.start_draining();
         tokio::select! {
             drained = timeout(self.config.delivery.drain_timeout, self.stages.drain()) => drained.is_ok(),
             () = shutdown.abort.cancelled() => false,
@@ -260,9 +262,15 @@ struct Parts {
 
 /// Adds this node's row. On an embedded database that no other process uses, every other node is an earlier process
 /// that has ended, so its jobs need not wait for `delivery.node_timeout`.
-async fn enter(pool: &SessionPool, database: &Database, config: &Config) -> anyhow::Result<Arc<NodeLease>> {
+async fn enter(
+    pool: &SessionPool,
+    database: &Database,
+    config: &Config,
+    role: Role,
+) -> anyhow::Result<Arc<NodeLease>> {
     let name = format!("{}-{}", hostname(), std::process::id());
-    let node_lease = NodeLease::register(pool, name, config.delivery.node_timeout).await?;
+    let node = NodeDescription { role: role.name(), ..NodeDescription::of_this_program(name) };
+    let node_lease = NodeLease::register(pool, node, config.delivery.node_timeout).await?;
     if database.was_alone() {
         let mut conn = pool.acquire().await?;
         let dead = store::nodes::mark_others_dead(&mut conn, node_lease.id()).await?;

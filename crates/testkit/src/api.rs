@@ -57,7 +57,7 @@ impl TestApi {
         let mut conn = database.pool.acquire().await.unwrap();
         let installation = store::apps::installation_key(&mut conn).await.unwrap();
         drop(conn);
-        let name = "requests only".to_owned();
+        let name = store::nodes::NodeDescription::of_this_program("requests only");
         let node_lease = NodeLease::register(&database.pool, name, Duration::from_secs(15)).await.unwrap();
         let node_lease = Arc::new(node_lease);
         let health = Arc::new(Health::default());

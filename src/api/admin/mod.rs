@@ -3,6 +3,7 @@
 pub mod cleanups;
 mod keys;
 mod lanes;
+mod nodes;
 
 use axum::routing::post;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +16,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
     let own = OpenApiRouter::new()
         .routes(routes!(keys::list))
         .routes(routes!(lanes::list))
+        .routes(routes!(nodes::list))
         .routes(routes!(lanes::pause))
         .routes(routes!(lanes::resume))
         .routes(routes!(lanes::retry))

@@ -159,7 +159,13 @@ async fn imports_and_registrations_at_once_keep_to_the_limit_and_the_count() {
 
     // What two of them emptied at once is left to the leader.
     let pool = &service.database.pool;
-    let node_lease = NodeLease::register(pool, "leader".to_owned(), Duration::from_secs(15)).await.unwrap();
+    let node_lease = NodeLease::register(
+        pool,
+        pushpost::store::nodes::NodeDescription::of_this_program("leader"),
+        Duration::from_secs(15),
+    )
+    .await
+    .unwrap();
     let settings = maintenance::Settings {
         pool: pool.clone(),
         node_lease: node_lease.into(),

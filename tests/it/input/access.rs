@@ -85,6 +85,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::GET, "/v1/users/u1", &["devices", "read"]),
         (Method::DELETE, "/v1/users/u1", &["devices"]),
         (Method::GET, "/v1/admin/keys", &[]),
+        (Method::GET, "/v1/admin/nodes", &[]),
         (Method::POST, "/v1/admin/cleanups", &[]),
         (Method::GET, "/v1/admin/cleanups", &[]),
         (Method::GET, "/v1/admin/cleanups/run_x", &[]),

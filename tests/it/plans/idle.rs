@@ -12,6 +12,7 @@ use pushpost::queue::leases::Leases;
 use pushpost::queue::node_lease::NodeLease;
 use pushpost::store::SessionPool;
 use pushpost::store::lanes::LaneReport;
+use pushpost::store::nodes::NodeDescription;
 use pushpost::{maintenance, store};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -104,8 +105,11 @@ async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: Can
 async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second() {
     let db = TestDatabase::create().await;
     let (queue, heartbeat) = (queue_pool(&db, 6), queue_pool(&db, 1));
-    let node_lease =
-        Arc::new(NodeLease::register(&queue, "idle".to_owned(), Duration::from_secs(15)).await.unwrap());
+    let node_lease = Arc::new(
+        NodeLease::register(&queue, NodeDescription::of_this_program("idle"), Duration::from_secs(15))
+            .await
+            .unwrap(),
+    );
     let mut lanes = Vec::new();
     for name in ["one", "two", "three"] {
         lanes.extend(app(&queue, name).await.lanes.values().map(|lane| lane.id));

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use pushpost::domain::{LaneId, Priority};
 use pushpost::queue::node_lease::NodeLease;
+use pushpost::store::nodes::NodeDescription;
 use pushpost::store::{Purpose, SessionPool};
 
 use pushpost_testkit::database::TestDatabase;
@@ -27,7 +28,11 @@ fn queue_pool(db: &TestDatabase, sessions_max: u32) -> SessionPool {
 
 /// A node that is not declared dead while a test runs.
 async fn node(pool: &SessionPool) -> Arc<NodeLease> {
-    Arc::new(NodeLease::register(pool, "test".to_owned(), Duration::from_secs(60)).await.unwrap())
+    Arc::new(
+        NodeLease::register(pool, NodeDescription::of_this_program("test"), Duration::from_secs(60))
+            .await
+            .unwrap(),
+    )
 }
 
 /// A waiting job of `devices` devices that fell due `age_secs` ago.

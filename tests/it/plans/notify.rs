@@ -50,7 +50,9 @@ impl Node {
         let node_lease = node(pool).await;
         let mut conn = pool.acquire().await.unwrap();
         for _ in 0..peers {
-            store::nodes::register(&mut conn, "peer").await.unwrap();
+            store::nodes::register(&mut conn, &store::nodes::NodeDescription::of_this_program("peer"))
+                .await
+                .unwrap();
         }
         node_lease.beat(&mut conn).await.unwrap();
         assert_eq!(node_lease.has_peers(), peers > 0);

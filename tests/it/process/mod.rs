@@ -6,6 +6,7 @@ mod descriptors;
 mod google;
 mod keys;
 mod log;
+mod nodes;
 mod proxies;
 mod publishable_key;
 mod queue;

@@ -15,6 +15,7 @@ use pushpost::queue::notifier::Notifier;
 use pushpost::queue::recorder::{DeviceTicket, Disposition, OutcomeRecorder};
 use pushpost::store;
 use pushpost::store::SessionPool;
+use pushpost::store::nodes::NodeDescription;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -49,7 +50,9 @@ impl QueueNode {
 
     /// A node with an acceptor and a recorder that use another pool.
     pub async fn over(queue: &TestQueue, pool: SessionPool) -> Self {
-        let node_lease = NodeLease::register(&queue.pool, "test".to_owned(), TIMEOUT).await.unwrap();
+        let node_lease = NodeLease::register(&queue.pool, NodeDescription::of_this_program("test"), TIMEOUT)
+            .await
+            .unwrap();
         let node_lease = Arc::new(node_lease);
         let intake = |key| Arc::new(LaneIntake::new(queue.app.lane(key).id, ROOM));
         let intakes: Arc<LaneIntakes> =

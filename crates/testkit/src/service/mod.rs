@@ -120,6 +120,11 @@ impl TestService {
         self.nodes.iter().for_each(|node| node.shutdown.drain.cancel());
     }
 
+    /// Tells one node to stop; does not wait.
+    pub fn drain_node(&self, node: usize) {
+        self.nodes[node].shutdown.drain.cancel();
+    }
+
     /// Drains one node; nodes are counted in the order of their starts.
     pub async fn end_node(&mut self, node: usize) {
         let mut node = self.nodes.remove(node);
