@@ -6,6 +6,7 @@
 //! own, so that nothing waits for the reader of stderr.
 
 mod levels;
+pub mod metrics;
 mod panics;
 mod queue;
 
@@ -131,6 +132,7 @@ pub fn start(
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let all =
         tracing_subscriber::registry().with(levels).with(filter_fn(|line| !logs_secrets(line.target())));
+    let all = all.with(metrics::LineCounter);
     let started = match format {
         LogFormat::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
         LogFormat::Text => {

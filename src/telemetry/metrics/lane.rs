@@ -1,0 +1,440 @@
+//! The lanes: attempts, outcomes, connections and health.
+//!
+//! A lane resolves its handles once, when it starts ([`LanesMetrics::lane`]), and its series go with the last of them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::Histogram;
+use super::families::{Histograms, LaneLabel};
+use super::label::{SecondsGauge, label_words};
+use super::names::Names;
+use crate::domain::{Class, DeliveryStatus, LaneState, Priority};
+
+/// Reasons of a lane with a series of their own, for each of attempts and quarantined devices. Further ones are counted as
+/// [`OTHER`], so that a provider that invents words can't make series without limit.
+const REASONS_MAX: usize = 40;
+/// The label of a reason that has no series of its own.
+const OTHER: &str = "other";
+
+label_words! {
+    /// What became of an attempt.
+    AttemptOutcome {
+        /// The provider took the notification.
+        Accepted "accepted",
+        /// The device is tried again.
+        Retry "retry",
+        /// The whole lane waits.
+        LaneRetry "lane_retry",
+        /// The token is dead for certain.
+        TokenDead "token_dead",
+        /// The token is dead, unless the configuration is wrong.
+        TokenDoubtful "token_doubtful",
+        /// The notification was refused for this device.
+        Rejected "rejected",
+        /// The configuration is wrong.
+        Misconfigured "misconfigured",
+        /// The request was written and had no answer.
+        Unknown "unknown",
+        /// The request was not written, because the attempt was no longer valid.
+        Withdrawn "withdrawn",
+    }
+}
+
+label_words! {
+    /// Why a connection to a provider ended.
+    ConnectionEnd {
+        /// The provider ended it in order.
+        Goaway "goaway",
+        /// It did not answer a PING in time.
+        Silent "silent",
+        /// An error of the network or of the protocol.
+        Error "error",
+        /// It was open for long enough.
+        Age "age",
+        /// It had nothing to do.
+        Idle "idle",
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OutcomeLabels {
+    lane: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReasonLabels {
+    lane: String,
+    reason: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StatusLabels {
+    lane: String,
+    status: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StateLabels {
+    lane: String,
+    state: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WaitLabels {
+    priority: &'static str,
+    audience: &'static str,
+}
+
+/// The families that each lane has series in.
+#[derive(Clone, Debug)]
+struct Families {
+    handovers: Family<LaneLabel, Counter>,
+    in_flight: Family<LaneLabel, Gauge>,
+    in_flight_max: Family<LaneLabel, Gauge>,
+    prefetched: Family<LaneLabel, Gauge>,
+    attempts: Family<OutcomeLabels, Counter>,
+    attempt_reasons: Family<ReasonLabels, Counter>,
+    resends: Family<LaneLabel, Counter>,
+    provider_seconds: Histograms<LaneLabel>,
+    state: Family<StateLabels, Gauge>,
+    connections: Family<LaneLabel, Gauge>,
+    connection_ends: Family<ReasonLabels, Counter>,
+    quota_remaining: Family<LaneLabel, SecondsGauge>,
+    credential_ok: Family<LaneLabel, Gauge>,
+    credential_age: Family<LaneLabel, SecondsGauge>,
+    deliveries: Family<StatusLabels, Counter>,
+    pruned: Family<ReasonLabels, Counter>,
+}
+
+/// The lanes of a node.
+#[derive(Debug)]
+pub struct LanesMetrics {
+    families: Families,
+    /// By priority, direct notifications before broadcasts.
+    post_to_provider: Vec<[Histogram; 2]>,
+    lanes: Mutex<HashMap<String, Weak<LaneMetrics>>>,
+}
+
+/// Handles for one lane. Its series are removed with the last of its clones.
+pub struct LaneMetrics {
+    label: LaneLabel,
+    families: Families,
+    /// Jobs that skipped the claim.
+    pub handovers: Counter,
+    /// Requests at the provider.
+    pub in_flight: Gauge,
+    /// Requests that the adaptive limit allows at the provider.
+    pub in_flight_max: Gauge,
+    /// Devices loaded ahead of sending.
+    pub prefetched: Gauge,
+    attempts: Vec<Counter>,
+    attempt_reasons: Reasons,
+    /// Attempts after one that may have been sent.
+    pub resends: Counter,
+    /// Time from the opened stream to the answer.
+    pub provider_seconds: Histogram,
+    states: Vec<Gauge>,
+    /// Open connections to the provider.
+    pub connections: Gauge,
+    connection_ends: Vec<Counter>,
+    /// 1 if the provider took the credential at its last use.
+    pub credential_ok: Gauge,
+    /// Age of the provider token of the last request.
+    pub credential_age_seconds: SecondsGauge,
+    deliveries: Vec<Counter>,
+    pruned: Reasons,
+}
+
+/// Counters by reason, made when a reason comes up.
+#[derive(Debug)]
+struct Reasons {
+    family: Family<ReasonLabels, Counter>,
+    lane: String,
+    known: Mutex<HashMap<String, Counter>>,
+}
+
+impl LanesMetrics {
+    pub(super) fn register(names: &mut Names) -> Self {
+        let families = Families {
+            handovers: Family::default(),
+            in_flight: Family::default(),
+            in_flight_max: Family::default(),
+            prefetched: Family::default(),
+            attempts: Family::default(),
+            attempt_reasons: Family::default(),
+            resends: Family::default(),
+            provider_seconds: Family::new_with_constructor(Histogram::quick),
+            state: Family::default(),
+            connections: Family::default(),
+            connection_ends: Family::default(),
+            quota_remaining: Family::default(),
+            credential_ok: Family::default(),
+            credential_age: Family::default(),
+            deliveries: Family::default(),
+            pruned: Family::default(),
+        };
+        families.register(names);
+        let waits: Histograms<WaitLabels> = Family::new_with_constructor(Histogram::patient);
+        let post_to_provider = Priority::DESCENDING.iter().map(|priority| {
+            ["direct", "broadcast"].map(|audience| {
+                waits.get_or_create_owned(&WaitLabels { priority: priority.as_str(), audience })
+            })
+        });
+        let post_to_provider = post_to_provider.collect();
+        names.add(
+            "pushpost_post_to_provider_seconds",
+            "Time from the acceptance, or from a later send_at, to the stream of the first attempt",
+            waits,
+        );
+        Self { families, post_to_provider, lanes: Mutex::default() }
+    }
+
+    /// Handles for a lane, with all known series at 0. `name` is as `shop/fcm`. The same handles while some are in use.
+    pub fn lane(&self, name: &str) -> Arc<LaneMetrics> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(name).and_then(Weak::upgrade) {
+            return lane;
+        }
+        let lane = Arc::new(LaneMetrics::new(name, &self.families));
+        lanes.insert(name.to_owned(), Arc::downgrade(&lane));
+        lane
+    }
+
+    /// Time from acceptance, or from a later `send_at`, to the stream of the first attempt.
+    pub fn post_to_provider_seconds(&self, priority: Priority, class: Class) -> &Histogram {
+        let place = Priority::DESCENDING.iter().position(|other| *other == priority).unwrap_or_default();
+        &self.post_to_provider[place][usize::from(class == Class::Bulk)]
+    }
+}
+
+impl Families {
+    fn register(&self, names: &mut Names) {
+        names.add("pushpost_handovers_total", "Jobs that skipped the claim", self.handovers.clone());
+        names.add("pushpost_in_flight", "Requests at the provider", self.in_flight.clone());
+        names.add(
+            "pushpost_in_flight_max",
+            "Requests that the adaptive limit allows at the provider now",
+            self.in_flight_max.clone(),
+        );
+        names.add(
+            "pushpost_prefetched_devices",
+            "Devices loaded ahead of sending",
+            self.prefetched.clone(),
+        );
+        names.add("pushpost_attempts_total", "Attempts, by outcome", self.attempts.clone());
+        names.add(
+            "pushpost_attempt_reasons_total",
+            "Attempts that were not accepted, by the provider's reason",
+            self.attempt_reasons.clone(),
+        );
+        names.add(
+            "pushpost_resends_total",
+            "Attempts after one that may have been sent",
+            self.resends.clone(),
+        );
+        names.add(
+            "pushpost_provider_seconds",
+            "Time from the opened stream to the answer of the provider",
+            self.provider_seconds.clone(),
+        );
+        names.add(
+            "pushpost_lane_state",
+            "1 for the state of the lane as this node sees it, else 0",
+            self.state.clone(),
+        );
+        names.add(
+            "pushpost_lane_connections",
+            "Open connections to the provider",
+            self.connections.clone(),
+        );
+        names.add(
+            "pushpost_lane_connection_ends_total",
+            "Ended connections to the provider",
+            self.connection_ends.clone(),
+        );
+        names.add(
+            "pushpost_quota_remaining_ratio",
+            "What is left of this node's part of the provider's quota for this minute",
+            self.quota_remaining.clone(),
+        );
+        names.add(
+            "pushpost_credential_ok",
+            "1 if the provider took the credential at its last use",
+            self.credential_ok.clone(),
+        );
+        names.add(
+            "pushpost_credential_age_seconds",
+            "Age of the provider token of the last request; 0 after 5 min without a request",
+            self.credential_age.clone(),
+        );
+        names.add(
+            "pushpost_deliveries_total",
+            "Final outcomes that this node committed",
+            self.deliveries.clone(),
+        );
+        names.add("pushpost_pruned_total", "Quarantined devices", self.pruned.clone());
+    }
+}
+
+/// The statuses of final outcomes.
+fn final_statuses() -> impl Iterator<Item = DeliveryStatus> {
+    DeliveryStatus::ALL.iter().copied().filter(|status| *status != DeliveryStatus::Pending)
+}
+
+impl LaneMetrics {
+    fn new(name: &str, families: &Families) -> Self {
+        let label = LaneLabel { lane: name.to_owned() };
+        let attempt = |outcome: &AttemptOutcome| {
+            families.attempts.get_or_create_owned(&label.outcome(outcome.as_str()))
+        };
+        let state = |state: &LaneState| families.state.get_or_create_owned(&label.state(*state));
+        let end = |end: &ConnectionEnd| {
+            families.connection_ends.get_or_create_owned(&label.reason(end.as_str()))
+        };
+        let delivery = |status| families.deliveries.get_or_create_owned(&label.status(status));
+        Self {
+            handovers: families.handovers.get_or_create_owned(&label),
+            in_flight: families.in_flight.get_or_create_owned(&label),
+            in_flight_max: families.in_flight_max.get_or_create_owned(&label),
+            prefetched: families.prefetched.get_or_create_owned(&label),
+            attempts: AttemptOutcome::ALL.iter().map(attempt).collect(),
+            attempt_reasons: Reasons::new(&families.attempt_reasons, name),
+            resends: families.resends.get_or_create_owned(&label),
+            provider_seconds: families.provider_seconds.get_or_create_owned(&label),
+            states: LaneState::ALL.iter().map(state).collect(),
+            connections: families.connections.get_or_create_owned(&label),
+            connection_ends: ConnectionEnd::ALL.iter().map(end).collect(),
+            credential_ok: families.credential_ok.get_or_create_owned(&label),
+            credential_age_seconds: families.credential_age.get_or_create_owned(&label),
+            deliveries: final_statuses().map(delivery).collect(),
+            pruned: Reasons::new(&families.pruned, name),
+            families: families.clone(),
+            label,
+        }
+    }
+
+    /// Attempts with this outcome.
+    pub fn attempts(&self, outcome: AttemptOutcome) -> &Counter {
+        &self.attempts[outcome as usize]
+    }
+
+    /// Attempts that were not accepted, by the provider's reason: a word of a closed list, or `other`.
+    pub fn attempt_reasons(&self, reason: &str) -> Counter {
+        self.attempt_reasons.of(reason)
+    }
+
+    /// Ended connections.
+    pub fn connection_ends(&self, reason: ConnectionEnd) -> &Counter {
+        &self.connection_ends[reason as usize]
+    }
+
+    /// Final outcomes that this node committed. None for `pending`, which is not final.
+    pub fn deliveries(&self, status: DeliveryStatus) -> Option<&Counter> {
+        self.deliveries.get(final_statuses().position(|other| other == status)?)
+    }
+
+    /// Devices quarantined for this reason: a word of a closed list, or `other`.
+    pub fn pruned(&self, reason: &str) -> Counter {
+        self.pruned.of(reason)
+    }
+
+    /// What is left of this minute's quota. A lane without a quota has no series.
+    pub fn set_quota_remaining(&self, ratio: f64) {
+        self.families.quota_remaining.get_or_create(&self.label).set(ratio);
+    }
+
+    /// Shows this state with 1, and the others with 0.
+    pub fn set_state(&self, state: LaneState) {
+        for (other, gauge) in LaneState::ALL.iter().zip(&self.states) {
+            gauge.set(i64::from(*other == state));
+        }
+    }
+}
+
+impl fmt::Debug for LaneMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneMetrics").field("lane", &self.label.lane).finish_non_exhaustive()
+    }
+}
+
+impl LaneLabel {
+    fn outcome(&self, outcome: &'static str) -> OutcomeLabels {
+        OutcomeLabels { lane: self.lane.clone(), outcome }
+    }
+
+    fn reason(&self, reason: &str) -> ReasonLabels {
+        ReasonLabels { lane: self.lane.clone(), reason: reason.to_owned() }
+    }
+
+    fn state(&self, state: LaneState) -> StateLabels {
+        StateLabels { lane: self.lane.clone(), state: state.as_str() }
+    }
+
+    fn status(&self, status: DeliveryStatus) -> StatusLabels {
+        StatusLabels { lane: self.lane.clone(), status: status.as_str() }
+    }
+}
+
+impl Drop for LaneMetrics {
+    /// Removes every series of the lane, as its constructor made them.
+    fn drop(&mut self) {
+        let Self { families, label, .. } = self;
+        families.handovers.remove(label);
+        families.in_flight.remove(label);
+        families.in_flight_max.remove(label);
+        families.prefetched.remove(label);
+        families.resends.remove(label);
+        families.provider_seconds.remove(label);
+        families.connections.remove(label);
+        families.quota_remaining.remove(label);
+        families.credential_ok.remove(label);
+        families.credential_age.remove(label);
+        for outcome in AttemptOutcome::ALL {
+            families.attempts.remove(&label.outcome(outcome.as_str()));
+        }
+        for state in LaneState::ALL {
+            families.state.remove(&label.state(*state));
+        }
+        for end in ConnectionEnd::ALL {
+            families.connection_ends.remove(&label.reason(end.as_str()));
+        }
+        for status in final_statuses() {
+            families.deliveries.remove(&label.status(status));
+        }
+    }
+}
+
+impl Reasons {
+    fn new(family: &Family<ReasonLabels, Counter>, lane: &str) -> Self {
+        Self { family: family.clone(), lane: lane.to_owned(), known: Mutex::default() }
+    }
+
+    fn of(&self, reason: &str) -> Counter {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = known.get(reason) {
+            return counter.clone();
+        }
+        let reason = if known.len() < REASONS_MAX { reason } else { OTHER };
+        let labels = ReasonLabels { lane: self.lane.clone(), reason: reason.to_owned() };
+        let counter = self.family.get_or_create_owned(&labels);
+        known.entry(reason.to_owned()).or_insert(counter).clone()
+    }
+}
+
+impl Drop for Reasons {
+    fn drop(&mut self) {
+        let known = self.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for reason in known.keys() {
+            let labels = ReasonLabels { lane: self.lane.clone(), reason: reason.clone() };
+            self.family.remove(&labels);
+        }
+    }
+}

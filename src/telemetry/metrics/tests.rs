@@ -1,0 +1,178 @@
+//! The names, types and labels of all metrics, which are public.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::domain::{Class, DeliveryStatus, LaneState, Priority};
+
+/// Metrics with at least one series of each name.
+fn complete() -> Arc<Metrics> {
+    let metrics = Metrics::new();
+    metrics.http.route("/v1/notifications").count("POST", 202);
+    metrics.http.refused("queue_full").inc();
+    drop(Held::new(&metrics.http.connections("listen")));
+    metrics.accept.app("shop").notifications(AudienceKind::Direct).inc();
+    let lane = metrics.lanes.lane("shop/fcm");
+    lane.attempt_reasons("UNREGISTERED").inc();
+    lane.pruned("UNREGISTERED").inc();
+    lane.set_quota_remaining(0.5);
+    // The series stay while a handle is in use.
+    std::mem::forget(lane);
+    drop(metrics.postgres.pool("requests"));
+    metrics.node.runtime_lag_seconds(RuntimeName::Api).set(0.001);
+    metrics.database.publish(figures(), Duration::from_secs(3600));
+    metrics
+}
+
+fn figures() -> DatabaseFigures {
+    let due = Priority::DESCENDING.iter().map(|priority| (*priority, 3, 1.5)).collect();
+    let devices = vec![DeviceFigure { platform: "fcm", status: "active", count: 7 }];
+    DatabaseFigures {
+        lanes: vec![LaneFigures { lane: "shop/fcm".to_owned(), due, ..LaneFigures::default() }],
+        apps: vec![AppFigures { app: "shop".to_owned(), devices, ..AppFigures::default() }],
+        tables: vec![("jobs".to_owned(), 8192)],
+        ..DatabaseFigures::default()
+    }
+}
+
+/// Each metric with its type, and the names of its labels.
+fn names(text: &str) -> String {
+    let mut names: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
+    let mut current = "";
+    for line in text.lines() {
+        if let Some(of) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = of.split_once(' ').expect("a name and a type");
+            names.insert(name, (kind, Vec::new()));
+            current = name;
+        } else if !line.starts_with('#') {
+            let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').expect("closed").0);
+            let labels = labels.split("\",").map(|label| label.split('=').next().unwrap_or_default());
+            let known = &mut names.get_mut(current).expect("a type comes first").1;
+            for label in labels.filter(|label| !label.is_empty()) {
+                if !known.contains(&label) {
+                    known.push(label);
+                }
+            }
+        }
+    }
+    let lines = names.iter().map(|(name, (kind, labels))| format!("{name} {kind}{{{}}}\n", labels.join(",")));
+    lines.collect()
+}
+
+#[test]
+fn names_types_and_labels_are_public() {
+    let text = complete().expose(Exposition::Text);
+    insta::assert_snapshot!(names(&text));
+}
+
+#[test]
+fn both_forms_have_the_same_samples() {
+    let metrics = complete();
+    let samples = |form| {
+        let text = metrics.expose(form);
+        let is_sample = |line: &&str| !line.starts_with('#') && !line.starts_with("process_");
+        let mut samples: Vec<String> = text.lines().filter(is_sample).map(str::to_owned).collect();
+        samples.sort();
+        samples
+    };
+    assert_eq!(samples(Exposition::Text), samples(Exposition::OpenMetrics));
+    let open = metrics.expose(Exposition::OpenMetrics);
+    assert!(open.ends_with("# EOF\n"));
+    assert!(open.contains("# UNIT pushpost_accept_seconds seconds\n"), "{open}");
+    assert!(!metrics.expose(Exposition::Text).contains("# UNIT"));
+}
+
+#[test]
+fn what_is_known_at_the_start_stands_at_zero() {
+    let metrics = Metrics::new();
+    let lane = metrics.lanes.lane("shop/apns-production");
+    let app = metrics.accept.app("shop");
+    let text = metrics.expose(Exposition::Text);
+    for sample in [
+        r#"pushpost_attempts_total{lane="shop/apns-production",outcome="token_doubtful"} 0"#,
+        r#"pushpost_deliveries_total{lane="shop/apns-production",status="unknown"} 0"#,
+        r#"pushpost_lane_state{lane="shop/apns-production",state="suspended"} 0"#,
+        r#"pushpost_notifications_total{app="shop",audience="scheduled"} 0"#,
+        r#"pushpost_post_to_provider_seconds_count{priority="high",audience="broadcast"} 0"#,
+        r#"pushpost_postgres_errors_total{class="serialization"} 0"#,
+        r#"pushpost_log_lines_total{level="error"} "#,
+    ] {
+        assert!(text.contains(sample), "{sample} in\n{text}");
+    }
+    assert!(!text.contains(r#"status="pending""#), "it is no final status");
+    drop((lane, app));
+}
+
+#[test]
+fn a_lane_takes_its_series_with_it() {
+    let metrics = Metrics::new();
+    let lanes = [metrics.lanes.lane("shop/fcm"), metrics.lanes.lane("shop/fcm")];
+    lanes[0].attempt_reasons("UNREGISTERED").inc();
+    lanes[1].attempt_reasons("UNREGISTERED").inc();
+    lanes[1].pruned("UNREGISTERED").inc();
+    lanes[0].set_quota_remaining(1.0);
+    lanes[0].set_state(LaneState::Throttled);
+    lanes[0].deliveries(DeliveryStatus::Unknown).expect("it is final").inc();
+    assert!(lanes[0].deliveries(DeliveryStatus::Pending).is_none());
+    let [last, other] = lanes;
+    drop(other);
+    let text = metrics.expose(Exposition::Text);
+    assert!(text.contains(r#"reasons_total{lane="shop/fcm",reason="UNREGISTERED"} 2"#), "{text}");
+    assert!(text.contains(r#"lane_state{lane="shop/fcm",state="throttled"} 1"#), "{text}");
+    drop(last);
+    assert!(!metrics.expose(Exposition::Text).contains("shop/fcm"));
+}
+
+#[test]
+fn invented_reasons_make_no_series_without_limit() {
+    let metrics = Metrics::new();
+    let lane = metrics.lanes.lane("shop/fcm");
+    for n in 0..100 {
+        lane.attempt_reasons(&format!("REASON_{n}")).inc();
+    }
+    let text = metrics.expose(Exposition::Text);
+    let reasons = text.lines().filter(|line| line.starts_with("pushpost_attempt_reasons_total{"));
+    assert_eq!(reasons.count(), 41);
+    assert!(text.contains(r#"reason="other"} 60"#), "{text}");
+}
+
+#[test]
+fn figures_of_the_database_end_with_the_leadership() {
+    let metrics = Metrics::new();
+    assert!(!metrics.expose(Exposition::Text).contains("pushpost_nodes"));
+    metrics.database.publish(figures(), Duration::from_secs(3600));
+    let text = metrics.expose(Exposition::Text);
+    assert!(text.contains(r#"pushpost_queue_devices{lane="shop/fcm",priority="high"} 3"#), "{text}");
+    metrics.database.withdraw();
+    assert!(!metrics.expose(Exposition::Text).contains("pushpost_queue_devices"));
+    metrics.database.publish(figures(), Duration::ZERO);
+    assert!(!metrics.expose(Exposition::Text).contains("pushpost_queue_devices"), "they are too old");
+}
+
+#[test]
+fn a_refresh_runs_before_each_scrape_until_its_guard_is_dropped() {
+    let metrics = Metrics::new();
+    let leader = metrics.node.leader.clone();
+    let guard = metrics.before_scrape(move || {
+        leader.inc();
+    });
+    assert!(metrics.expose(Exposition::Text).contains("pushpost_leader 1\n"));
+    assert!(metrics.expose(Exposition::Text).contains("pushpost_leader 2\n"));
+    drop(guard);
+    assert!(metrics.expose(Exposition::Text).contains("pushpost_leader 2\n"));
+}
+
+#[test]
+fn waits_are_kept_apart_by_priority_and_class() {
+    let metrics = Metrics::new();
+    let wait = Duration::from_secs(40);
+    metrics.lanes.post_to_provider_seconds(Priority::Low, Class::Bulk).observe(wait);
+    metrics.lanes.post_to_provider_seconds(Priority::High, Class::Direct).observe(wait);
+    let text = metrics.expose(Exposition::Text);
+    for labels in [r#"priority="low",audience="broadcast""#, r#"priority="high",audience="direct""#] {
+        assert!(text.contains(&format!("pushpost_post_to_provider_seconds_sum{{{labels}}} 40.0\n")), "{text}");
+        let bucket = format!("pushpost_post_to_provider_seconds_bucket{{le=\"60.0\",{labels}}} 1\n");
+        assert!(text.contains(&bucket), "{text}");
+    }
+}
