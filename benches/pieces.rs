@@ -4,6 +4,7 @@
 //! The statements run in a database of their own on the bench's Postgres, without waiting for the disk at a commit:
 //! what they cost is asked for, not what the disk does.
 
+use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use pushpost::domain::{
 };
 use pushpost::provider::{Attempt, Validity, apns, built_in_platforms, fcm};
 use pushpost::store::{Purpose, SessionPool, jobs, record};
+use pushpost::telemetry::metrics::{AudienceKind, Exposition, Metrics};
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 use serde_json::json;
 
@@ -234,5 +236,53 @@ fn batch(id: NotificationId, jobs: &[i64], devices: i16) -> record::RecordBatch 
     batch
 }
 
-criterion_group!(pieces, requests, answers, statements);
+/// What counting costs, each alone and on two threads at once, and one answer of `/metrics` for ten lanes.
+fn metrics(c: &mut Criterion) {
+    let metrics = Metrics::new();
+    let lane = metrics.lanes.lane("shop/fcm");
+    let time = Duration::from_millis(12);
+    let mut group = c.benchmark_group("metrics");
+    group.bench_function("counter", |b| b.iter(|| lane.resends.inc()));
+    group.bench_function("histogram", |b| b.iter(|| lane.provider_seconds.observe(black_box(time))));
+    group.bench_function("histogram, two threads on it", |b| {
+        b.iter_custom(|times| {
+            std::thread::scope(|scope| {
+                let others = scope.spawn(|| {
+                    for _ in 0..times {
+                        lane.provider_seconds.observe(black_box(time));
+                    }
+                });
+                let begun = Instant::now();
+                for _ in 0..times {
+                    lane.provider_seconds.observe(black_box(time));
+                }
+                let took = begun.elapsed();
+                others.join().expect("it counts");
+                took
+            })
+        });
+    });
+    group.bench_function("reason", |b| b.iter(|| lane.attempt_reasons(black_box("UNREGISTERED")).inc()));
+    group.bench_function("request", |b| {
+        b.iter(|| {
+            let route = metrics.http.route(black_box("/v1/notifications"));
+            route.count("POST", 202);
+            route.seconds.observe(black_box(time));
+        });
+    });
+    group.bench_function("notification", |b| {
+        b.iter(|| metrics.accept.app(black_box("shop")).notifications(AudienceKind::Direct).inc());
+    });
+    let lanes: Vec<_> = (0..10).map(|n| metrics.lanes.lane(&format!("app-{n}/fcm"))).collect();
+    for pool in ["requests", "queue", "accept", "accept_keyed", "record", "heartbeat", "observe"] {
+        metrics.postgres.pool(pool);
+    }
+    let series = metrics.expose(Exposition::Text).lines().filter(|line| !line.starts_with('#')).count();
+    group.bench_function(format!("a scrape of {series} series"), |b| {
+        b.iter(|| metrics.expose(Exposition::Text));
+    });
+    drop(lanes);
+}
+
+criterion_group!(pieces, requests, answers, statements, metrics);
 criterion_main!(pieces);

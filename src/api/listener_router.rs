@@ -10,9 +10,10 @@ use axum::extract::Request;
 use tower::{ServiceExt, service_fn};
 
 use super::error::{ApiError, NotFoundKind};
-use super::health::{self, Health};
+use super::health::Health;
 use super::{State, Surface, router, with_outer_layers};
 use crate::domain::Origin;
+use crate::telemetry::metrics::{Gauge, Metrics};
 
 /// The routes of a listener. Clones share them.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ struct Inner {
     surface: Surface,
     before: Router,
     after: OnceLock<Router>,
+    connections: Gauge,
 }
 
 impl ListenerRouter {
@@ -30,10 +32,17 @@ impl ListenerRouter {
     /// meanwhile, or 404 on a surface that has no others.
     ///
     /// `cors_origins` are those of the state that comes later: a web page must be able to read these answers too.
-    pub fn new(health: &Arc<Health>, cors_origins: &Arc<[Origin]>, surface: Surface) -> Self {
-        let routes = Router::from(health::routes(Arc::clone(health)));
+    pub fn new(
+        health: &Arc<Health>,
+        cors_origins: &Arc<[Origin]>,
+        metrics: &Arc<Metrics>,
+        surface: Surface,
+    ) -> Self {
+        let routes = Router::from(surface.own_routes(Arc::clone(health), Arc::clone(metrics)));
         let routes = match surface {
-            Surface::Health => routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) }),
+            Surface::Health | Surface::InternalHealth => {
+                routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) })
+            }
             Surface::All | Surface::Public | Surface::Internal => {
                 let health = Arc::clone(health);
                 routes.fallback(move || {
@@ -42,13 +51,14 @@ impl ListenerRouter {
                 })
             }
         };
-        let before = with_outer_layers(routes, Arc::clone(cors_origins));
-        Self(Arc::new(Inner { surface, before, after: OnceLock::new() }))
+        let before = with_outer_layers(routes, Arc::clone(cors_origins), Arc::clone(metrics));
+        let connections = metrics.http.connections(surface.listener());
+        Self(Arc::new(Inner { surface, before, after: OnceLock::new(), connections }))
     }
 
     /// With all routes of the surface from the start.
     pub fn of(state: State, surface: Surface) -> Self {
-        let router = Self::new(&state.health, &state.cors_origins, surface);
+        let router = Self::new(&state.health, &state.cors_origins, &state.metrics, surface);
         router.open(state);
         router
     }
@@ -56,6 +66,11 @@ impl ListenerRouter {
     /// From now on all routes of the surface are answered. A second call has no effect.
     pub fn open(&self, state: State) {
         self.0.after.get_or_init(|| router(state, self.0.surface));
+    }
+
+    /// Counts the open connections of the listener.
+    pub(super) fn connections(&self) -> &Gauge {
+        &self.0.connections
     }
 
     /// The service for a connection. It looks up the routes for each request, so that connections from before

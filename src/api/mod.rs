@@ -12,6 +12,8 @@ pub mod error;
 pub mod health;
 pub mod json;
 mod listener_router;
+mod measure;
+mod metrics;
 pub mod named;
 pub mod notifications;
 pub mod openapi;
@@ -48,8 +50,10 @@ use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
+use crate::telemetry::metrics::Metrics;
 use batch_permits::BatchPermits;
 use error::{ApiError, NotFoundKind};
+use metrics::MetricsAccess;
 use parse_pool::ParsePool;
 use rates::RateLimiter;
 
@@ -99,6 +103,8 @@ pub struct StateParts {
     pub notifier: Notifier,
     /// Has Postgres's time, by which user tokens are judged.
     pub node_lease: Arc<NodeLease>,
+    /// What `/metrics` answers.
+    pub metrics: Arc<Metrics>,
 }
 
 impl From<StateParts> for State {
@@ -124,8 +130,36 @@ pub enum Surface {
     Public,
     /// The routes for operators alone.
     Internal,
-    /// `/healthz` and `/readyz` alone, for a node that only sends.
+    /// `/healthz`, `/readyz` and `/metrics` alone, for a node that only sends.
     Health,
+    /// As [`Self::Health`], on the listener for operators.
+    InternalHealth,
+}
+
+impl Surface {
+    /// The key of the configuration that has the listener's address.
+    fn listener(self) -> &'static str {
+        match self {
+            Self::All | Self::Public | Self::Health => "listen",
+            Self::Internal | Self::InternalHealth => "internal_listen",
+        }
+    }
+
+    /// The routes that a node answers before it works.
+    fn own_routes<S: Clone + Send + Sync + 'static>(
+        self,
+        health: Arc<health::Health>,
+        metrics: Arc<Metrics>,
+    ) -> OpenApiRouter<S> {
+        let health = health::routes(health);
+        match self {
+            Self::Public => health,
+            Self::All | Self::Health => health.merge(metrics::routes(metrics, MetricsAccess::Loopback)),
+            Self::Internal | Self::InternalHealth => {
+                health.merge(metrics::routes(metrics, MetricsAccess::Network))
+            }
+        }
+    }
 }
 
 /// Limits of requests and of the server.
@@ -145,24 +179,30 @@ pub struct ApiLimits {
 
 /// The router of a surface, with its outer layers.
 pub fn router(state: State, surface: Surface) -> Router {
-    let routes = Router::from(documented_routes(Arc::clone(&state.health), surface));
-    let origins = Arc::clone(&state.cors_origins);
+    measure::show_refusals(&state.metrics.http);
+    let routes = documented_routes(Arc::clone(&state.health), Arc::clone(&state.metrics), surface);
+    let routes = Router::from(routes);
+    let (origins, metrics) = (Arc::clone(&state.cors_origins), Arc::clone(&state.metrics));
     let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
-    with_outer_layers(routes.with_state(state), origins)
+    with_outer_layers(routes.with_state(state), origins, metrics)
 }
 
 /// Adds the layers that every answer passes, also the answers of a node that is starting.
-fn with_outer_layers(routes: Router, origins: cors::Origins) -> Router {
+fn with_outer_layers(routes: Router, origins: cors::Origins, metrics: Arc<Metrics>) -> Router {
     if origins.is_empty() {
-        return request_layer::wrap(routes);
+        return request_layer::wrap(routes, metrics);
     }
     let preflight = from_fn_with_state(Arc::clone(&origins), cors::preflight);
-    request_layer::wrap(routes.layer(preflight)).layer(from_fn_with_state(origins, cors::mark))
+    request_layer::wrap(routes.layer(preflight), metrics).layer(from_fn_with_state(origins, cors::mark))
 }
 
 /// The one list of routes: the router and the OpenAPI document are made of it.
-fn documented_routes(health: Arc<health::Health>, surface: Surface) -> OpenApiRouter<State> {
-    let health = health::routes(health);
+fn documented_routes(
+    health: Arc<health::Health>,
+    metrics: Arc<Metrics>,
+    surface: Surface,
+) -> OpenApiRouter<State> {
+    let health = surface.own_routes(health, metrics);
     let public =
         || notifications::routes().merge(devices::routes()).merge(topics::routes()).merge(users::routes());
     let internal = || admin::routes().merge(openapi::routes());
@@ -170,7 +210,7 @@ fn documented_routes(health: Arc<health::Health>, surface: Surface) -> OpenApiRo
         Surface::All => health.merge(public()).merge(internal()),
         Surface::Public => health.merge(public()),
         Surface::Internal => health.merge(internal()),
-        Surface::Health => health,
+        Surface::Health | Surface::InternalHealth => health,
     }
 }
 

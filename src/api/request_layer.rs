@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{self, MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -16,10 +16,12 @@ use tokio::time::{Duration, Instant, timeout};
 use super::auth::CallerNote;
 use super::devices;
 use super::drain_body;
-use super::error::{ApiError, Repeat};
+use super::error::{ApiError, ProblemCode, Repeat};
+use super::measure;
 use super::notifications;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
+use crate::telemetry::metrics::Metrics;
 
 /// Bytes of path and query at most: enough for the longest filters of a list.
 const URL_MAX: usize = 8 << 10;
@@ -37,12 +39,16 @@ const STREAMS: &[&str] = &[devices::import::PATH];
 struct Panicked;
 
 /// Wraps every route, known or not.
-pub(super) fn wrap(routes: Router) -> Router {
-    routes.layer(axum::middleware::from_fn(handle))
+pub(super) fn wrap(routes: Router, metrics: Arc<Metrics>) -> Router {
+    routes.layer(axum::middleware::from_fn_with_state(metrics, handle))
 }
 
 /// Handles one request within the layer.
-pub(super) async fn handle(mut request: Request, next: Next) -> Response {
+pub(super) async fn handle(
+    extract::State(metrics): extract::State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let RequestId(id) = RequestId::of(request.headers());
     let note = CallerNote::default();
@@ -75,13 +81,14 @@ pub(super) async fn handle(mut request: Request, next: Next) -> Response {
             ApiError::Overdue(Arc::new(elapsed), repeat).into_response()
         }
     };
-    let mut response = with_problem(response, &id);
+    let (mut response, problem) = with_problem(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response.extensions_mut().insert(note.clone());
-    log(&method, route.as_ref().map(MatchedPath::as_str), response.status(), started.elapsed(), &id, &note);
-    response
+    let route = route.as_ref().map(MatchedPath::as_str);
+    log(&method, route, response.status(), started.elapsed(), &id, &note);
+    measure::measure(&metrics.http, &method, route, problem, response, started)
 }
 
 /// What a repeat of a request does, which may have been carried out. None: it writes nothing.
@@ -103,15 +110,16 @@ fn oversize(head: &Parts) -> Option<ApiError> {
     (headers > HEADERS_MAX).then_some(ApiError::HeadersTooLarge(HEADERS_MAX))
 }
 
-/// Writes the problem document of an answer. The router's own refusal of a method has none, so it gets one.
-fn with_problem(mut response: Response, id: &str) -> Response {
+/// Writes the problem document of an answer, and returns its code. The router's own refusal of a method has none, so it
+/// gets one.
+fn with_problem(mut response: Response, id: &str) -> (Response, Option<ProblemCode>) {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
         None if response.status() == StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed.problem(),
-        None => return response,
+        None => return (response, None),
     };
     problem.log_cause(id);
-    problem.write(response, id)
+    (problem.write(response, id), Some(problem.code))
 }
 
 /// With one decimal, as a person reads it.
@@ -131,7 +139,7 @@ fn log(
     let elapsed_ms = milliseconds(elapsed);
     let status = status.as_u16();
     match (note.get(), route) {
-        (None, Some(route @ ("/healthz" | "/readyz"))) => {
+        (None, Some(route @ ("/healthz" | "/readyz" | super::metrics::PATH))) => {
             tracing::debug!(request_id = id, %method, route, status, elapsed_ms, "request");
         }
         (None, _) => {

@@ -19,6 +19,7 @@ use crate::domain::{AppId, Class, LaneId, LaneKey, NotificationId, Priority, Ser
 use crate::store;
 use crate::store::fan_outs::{self, LockedFanOut};
 use crate::store::{Session, SessionPool};
+use crate::telemetry::metrics::Metrics;
 
 /// The wait after an error: Postgres may be out of reach.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -39,6 +40,15 @@ pub type OnJobsAdded = Box<dyn Fn(LaneId, Class, Priority) + Send + Sync>;
 /// The most scheduled notifications that one transaction resolves.
 const SCHEDULED_MAX: i64 = 500;
 
+/// What one transaction found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The lanes that got jobs.
+    pub(super) lanes: Vec<LaneId>,
+    /// The devices in them.
+    pub(super) devices: u64,
+}
+
 /// The task that finds the pages of fan-outs.
 pub struct FanOutWorker {
     /// Connections set up for the queue's statements.
@@ -47,6 +57,8 @@ pub struct FanOutWorker {
     pub apps: Arc<ServedApps>,
     /// Notified when there may be a new fan-out.
     pub wake: Arc<Notify>,
+    /// Counts the devices that are found.
+    pub metrics: Arc<Metrics>,
     /// Called after the commit of a page.
     pub on_jobs_added: OnJobsAdded,
 }
@@ -98,11 +110,14 @@ impl FanOutWorker {
             return Ok(None);
         };
         *current = Some(fan_out.id);
-        let (class, lanes) = match fan_out.is_scheduled {
+        let (class, Found { lanes, devices }) = match fan_out.is_scheduled {
             true => (Class::Direct, self.open_scheduled(&mut tx, &fan_out, &failed).await?),
             false => (Class::Bulk, self.write_page(&mut tx, &fan_out).await?),
         };
         tx.commit().await?;
+        if let Some(app) = self.apps.get(fan_out.app) {
+            self.metrics.accept.app(&app.name).fan_out_devices.inc_by(devices);
+        }
         let ratio = if fan_out.is_scheduled || lanes.is_empty() { SHORT_PAUSE_RATIO } else { PAUSE_RATIO };
         for lane in lanes {
             (self.on_jobs_added)(lane, class, fan_out.priority);
@@ -111,32 +126,26 @@ impl FanOutWorker {
     }
 
     /// Resolves the audiences of scheduled notifications: of the given one, and of others of its app and priority that are due.
-    /// After an error they are resolved one by one, so that one of them does not hold up the others. Returns the lanes that got
-    /// jobs.
+    /// After an error they are resolved one by one, so that one of them does not hold up the others.
     async fn open_scheduled(
         &self,
         conn: &mut Session,
         first: &LockedFanOut,
         failed: &[NotificationId],
-    ) -> Result<Vec<LaneId>, store::Error> {
+    ) -> Result<Found, store::Error> {
         let Some(app) = self.apps.get(first.app) else { return end_unreadable(conn, first).await };
         let limit = if failed.is_empty() { SCHEDULED_MAX } else { 1 };
         let due = store::scheduled::lock_due(conn, first.app, first.priority, failed, limit).await?;
-        let lanes = opening::open(conn, &app, first.priority, due).await?;
-        Ok(lanes.into_iter().collect())
+        opening::open(conn, &app, first.priority, due).await
     }
 
-    /// Writes the jobs of the next page, and ends the fan-out after its last page. Returns the lanes that got jobs.
-    async fn write_page(
-        &self,
-        conn: &mut Session,
-        fan_out: &LockedFanOut,
-    ) -> Result<Vec<LaneId>, store::Error> {
+    /// Writes the jobs of the next page, and ends the fan-out after its last page.
+    async fn write_page(&self, conn: &mut Session, fan_out: &LockedFanOut) -> Result<Found, store::Error> {
         if fan_out.late {
             let detail = "devices that were not found get nothing";
             tracing::warn!(notification = %fan_out.id, detail, "the time to live ended before the whole audience was found");
             fan_outs::finish(conn, fan_out.id, 0).await?;
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
         let (Some(audience), Some(app)) = (&fan_out.audience, self.apps.get(fan_out.app)) else {
             return end_unreadable(conn, fan_out).await;
@@ -156,14 +165,14 @@ impl FanOutWorker {
                 tracing::debug!(notification = %fan_out.id, "the whole audience is found");
             }
         }
-        Ok(page.lanes)
+        Ok(Found { lanes: page.lanes, devices: u64::try_from(page.found).unwrap_or_default() })
     }
 }
 
 /// Ends a fan-out with the targets that were found so far.
-async fn end_unreadable(conn: &mut Session, fan_out: &LockedFanOut) -> Result<Vec<LaneId>, store::Error> {
+async fn end_unreadable(conn: &mut Session, fan_out: &LockedFanOut) -> Result<Found, store::Error> {
     let detail = "devices that were not found get nothing";
     tracing::error!(notification = %fan_out.id, detail, "the stored audience cannot be read");
     fan_outs::finish(conn, fan_out.id, 0).await?;
-    Ok(Vec::new())
+    Ok(Found::default())
 }

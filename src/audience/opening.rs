@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::fan_out::Found;
 use super::resolve::{Resolved, resolve_without_tokens};
 use super::selector::{Audience, AudienceSelector};
 use super::{Unmatched, scheduled};
@@ -11,8 +12,7 @@ use crate::store::accept::{AcceptBatch, JobTerms};
 use crate::store::scheduled::{DueNotification, OpenedNotification};
 use crate::store::{self, Session};
 
-/// Resolves the audiences of due notifications of one app and one priority, which the transaction has locked. Returns the
-/// lanes that got jobs.
+/// Resolves the audiences of due notifications of one app and one priority, which the transaction has locked.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value. The transaction must be rolled back.
@@ -21,7 +21,7 @@ pub(super) async fn open(
     app: &App,
     priority: Priority,
     due: Vec<DueNotification>,
-) -> Result<BTreeSet<LaneId>, store::Error> {
+) -> Result<Found, store::Error> {
     let mut opened = Vec::with_capacity(due.len());
     let mut readable: Vec<(DueNotification, Audience, Kind)> = Vec::with_capacity(due.len());
     for mut notification in due {
@@ -60,7 +60,9 @@ pub(super) async fn open(
     }
     let jobs = store::accept::insert(conn, &batch).await?;
     store::scheduled::opened(conn, &opened).await?;
-    Ok(jobs.into_iter().map(|job| job.lane).collect())
+    let devices = opened.iter().map(|notification| notification.found as u64).sum();
+    let lanes: BTreeSet<LaneId> = jobs.into_iter().map(|job| job.lane).collect();
+    Ok(Found { lanes: lanes.into_iter().collect(), devices })
 }
 
 /// The part of the audience that is found page by page. None: there is none, or no time is left for it.

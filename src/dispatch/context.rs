@@ -14,6 +14,7 @@ use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::queue::recorder::OutcomeRecorder;
 use crate::store::SessionPool;
+use crate::telemetry::metrics::Metrics;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -61,6 +62,8 @@ pub struct LaneContext {
     pub max_in_flight: usize,
     /// Time that a provider has to answer one attempt.
     pub attempt_timeout: Duration,
+    /// What the lanes count.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Starts a task that lasts as long as its lane, under a name for the log.

@@ -22,6 +22,7 @@ use super::worker::{Supply, Worker};
 use crate::pruning::PruningGuard;
 use crate::queue::lane_intake::LaneIntake;
 use crate::store::SessionPool;
+use crate::telemetry::metrics::LaneMetrics;
 
 /// Devices are loaded ahead up to this many times what may be in flight. While one such batch is sent the next one is
 /// claimed and loaded, which on a busy machine takes about as long. A lane that sends slowly would have to revalidate more
@@ -39,6 +40,7 @@ pub(super) struct Lane {
     credentials: Arc<LaneCredentials>,
     prefetcher: Prefetcher,
     worker: Worker,
+    metrics: Arc<LaneMetrics>,
 }
 
 impl Lane {
@@ -47,7 +49,9 @@ impl Lane {
         let LaneSetup { app, key, credentials } = setup;
         let id = app.lane(key).id;
         let prefetch_max = context.max_in_flight.saturating_mul(PREFETCH_LIMITS);
-        let intake = Arc::new(LaneIntake::new(id, prefetch_max));
+        let metrics = context.metrics.lanes.lane(&name);
+        let intake = LaneIntake::new(id, prefetch_max).counting(metrics.handovers.clone());
+        let intake = Arc::new(intake);
         let gate = LaneGate::new(id, name.clone(), credentials.fingerprint(), Arc::clone(&intake));
         let gate = Arc::new(gate);
         let guard = context.pruning_guards.get_or_add(id, Some(&name));
@@ -105,7 +109,7 @@ impl Lane {
         let worker =
             Worker { gate: Arc::clone(&gate), supply, attempter, credentials: Arc::clone(&credentials) };
         let pool = context.pool.clone();
-        Self { pool, gate, guard, intake, limit, credentials, prefetcher, worker }
+        Self { pool, gate, guard, intake, limit, credentials, prefetcher, worker, metrics }
     }
 
     /// Where jobs are handed over to the lane.
@@ -126,7 +130,10 @@ impl Lane {
         let drained = CancellationToken::new();
         let suspension = suspension::run(Arc::clone(&self.gate), self.pool, drained.clone());
         let worker = Arc::new(self.worker).run(attempts.clone(), stop.clone());
+        // The lane's series last as long as its worker.
+        let metrics = self.metrics;
         let worker = async move {
+            let _metrics = metrics;
             worker.await;
             drained.cancel();
         };

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::leases::JobLease;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
 use crate::store::tokens::LoadedDevices;
+use crate::telemetry::metrics::Counter;
 
 /// The intakes of the lanes that this node runs. A reload of the configuration adds lanes; only a restart removes them.
 #[derive(Debug, Default)]
@@ -92,6 +93,7 @@ pub struct LaneIntake {
     has_released: AtomicBool,
     handed: Mutex<HandedJobs>,
     wake: Notify,
+    handovers: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +114,14 @@ impl LaneIntake {
             has_released: AtomicBool::new(false),
             handed: Mutex::default(),
             wake: Notify::new(),
+            handovers: Counter::default(),
         }
+    }
+
+    /// Counts the jobs that are handed over.
+    #[must_use]
+    pub fn counting(self, handovers: Counter) -> Self {
+        Self { handovers, ..self }
     }
 
     /// The lane that takes the jobs.
@@ -253,6 +262,7 @@ impl Reservation {
             handed.jobs.push(leased_job);
         }
         self.devices = 0;
+        self.intake.handovers.inc();
         self.intake.wake.notify_one();
         Ok(())
     }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::Role;
 use super::database::Database;
 use super::listeners::Listeners;
+use super::node_figures::measure_lag;
 use super::stages::ShutdownStages;
 use super::supervisor::Supervisor;
 use crate::api::health::Health;
@@ -29,6 +30,7 @@ use crate::queue::notifier::Notifier;
 use crate::queue::recorder::OutcomeRecorder;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
+use crate::telemetry::metrics::{Metrics, RuntimeName};
 use crate::{api, dispatch, maintenance};
 
 /// Batches of findings about tokens that wait for the pruner. Further ones are dropped, because a later attempt finds
@@ -49,6 +51,7 @@ pub(super) struct Core {
     pub(super) leases: Arc<Leases>,
     pub(super) installation: InstallationKey,
     pub(super) pruning_guards: Arc<PruningGuards>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Core {
@@ -56,7 +59,13 @@ impl Core {
     pub(super) fn start_recorder(&self, database: &Database, stage: &Supervisor) -> OutcomeRecorder {
         let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
         let (pool, leases) = (database.record_pool(), Arc::clone(&self.leases));
-        let (recorder, writer) = OutcomeRecorder::new(pool, leases, self.notifier.clone(), findings_out);
+        let (recorder, writer) = OutcomeRecorder::new(
+            pool,
+            leases,
+            self.notifier.clone(),
+            findings_out,
+            Arc::clone(&self.metrics),
+        );
         stage.spawn("recorder", writer.run(stage.stop.clone()));
         stage.spawn("pruner", pruning::run(self.pool.clone(), Arc::clone(&self.pruning_guards), findings));
         recorder
@@ -116,6 +125,7 @@ impl Core {
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),
             attempt_timeout: ATTEMPT_TIMEOUT,
+            metrics: Arc::clone(&self.metrics),
         };
         let (attempts, stop, stage) = (stage.tracker().clone(), stage.stop.clone(), stage.clone());
         Dispatcher::new(shared, attempts, stop, Arc::new(move |name, task| stage.spawn(name, task)))
@@ -127,6 +137,7 @@ impl Core {
         let fan_outs = FanOutWorker {
             pool: self.pool.clone(),
             apps: Arc::clone(apps),
+            metrics: Arc::clone(&self.metrics),
             wake: self.notifier.fan_outs(),
             on_jobs_added: Box::new(move |lane, class, priority| {
                 notifier.notify_waiting(lane, class, priority);
@@ -142,6 +153,15 @@ impl Core {
         stage.spawn("health", watch);
         let pools = [database.accept_pool(), database.record_pool()];
         stage.spawn("writes", watch_writes(pools, Arc::clone(health), stage.stop.clone()));
+    }
+
+    /// Starts measuring how late timers are, on the threads of requests and on those of the lanes.
+    pub(super) fn start_lag_timers(&self, stages: &ShutdownStages) {
+        for (runtime, stage) in [(RuntimeName::Api, &stages.heartbeat), (RuntimeName::Lanes, &stages.record)]
+        {
+            let lag = self.metrics.node.runtime_lag_seconds(runtime);
+            stage.spawn("lag timer", measure_lag(lag, stage.stop.clone()));
+        }
     }
 
     /// Starts the API, and the committer behind it.
@@ -160,8 +180,14 @@ impl Core {
         stages: &ShutdownStages,
     ) {
         let (node_lease, intakes) = (Arc::clone(&self.node_lease), Arc::clone(&self.intakes));
-        let (acceptor, committer) =
-            Acceptor::new(database.accept_pool(), node_lease, intakes, hand_over, self.notifier.clone());
+        let (acceptor, committer) = Acceptor::new(
+            database.accept_pool(),
+            node_lease,
+            intakes,
+            hand_over,
+            self.notifier.clone(),
+            Arc::clone(&self.metrics),
+        );
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (lookup, worker) = DeviceLookup::new(database.pool().clone());
         stages.accept.spawn("audience lookup", worker.run(stages.accept.stop.clone()));
@@ -187,6 +213,7 @@ impl Core {
             health,
             notifier: self.notifier.clone(),
             node_lease: Arc::clone(&self.node_lease),
+            metrics: Arc::clone(&self.metrics),
         });
         listeners.open(&state);
     }

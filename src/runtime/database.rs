@@ -14,6 +14,7 @@ use crate::config::{Config, DatabaseSettings, PostgresUrl};
 use crate::domain::{Apps, InstallationKey};
 use crate::store::migrations::{Migrations, SchemaState};
 use crate::store::{self, Purpose, Session, SessionPool};
+use crate::telemetry::metrics::PostgresMetrics;
 use pushpost_embedded_postgres::{EmbeddedPostgres, Settings};
 
 /// How long reading the applied migrations may take.
@@ -77,7 +78,7 @@ impl Database {
         let (embedded, hosts) =
             find(&config.database, access, Duration::ZERO, &CancellationToken::new()).await?;
         let usable = postgres::check(&hosts).await;
-        Self::of(config, embedded, usable).await
+        Self::of(config, embedded, usable, PostgresMetrics::default()).await
     }
 
     /// As [`Self::open`], for a service: waits up to `database.start_timeout` for Postgres, or for another container
@@ -85,17 +86,22 @@ impl Database {
     ///
     /// # Errors
     /// As [`Self::open`], or `stop` came first. No embedded server is left running.
-    pub(super) async fn open_until(config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
+    pub(super) async fn open_until(
+        config: &Config,
+        metrics: &PostgresMetrics,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let patience = config.database.start_timeout;
         let (embedded, hosts) = find(&config.database, SchemaAccess::Upgrade, patience, stop).await?;
         let usable = postgres::wait_until_usable(&hosts, patience, stop).await;
-        Self::of(config, embedded, usable).await
+        Self::of(config, embedded, usable, metrics.clone()).await
     }
 
     async fn of(
         config: &Config,
         embedded: Option<EmbeddedPostgres>,
         usable: Result<Vec<PgConnectOptions>, PostgresUnusable>,
+        metrics: PostgresMetrics,
     ) -> anyhow::Result<Self> {
         let hosts = match usable {
             Ok(hosts) => hosts,
@@ -111,7 +117,7 @@ impl Database {
         let settings = &config.database;
         let most = settings.max_connections;
         let rest = most.saturating_sub(OTHER_CONNECTIONS).max(REQUEST_CONNECTIONS_MIN);
-        let pool = SessionPool::over_hosts(hosts, Purpose::Requests, rest);
+        let pool = SessionPool::measured(hosts, Purpose::Requests, rest, metrics);
         let pool = pool.with_platforms(config.providers.platforms());
         let accept = pool.sibling(Purpose::Accept, ACCEPT_CONNECTIONS);
         let record = pool.sibling(Purpose::Record, RECORD_CONNECTIONS);

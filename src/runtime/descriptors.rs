@@ -65,7 +65,7 @@ impl ConnectionBudget {
     pub(super) fn of(self, surface: Surface) -> usize {
         match surface {
             Surface::All | Surface::Public => self.clients,
-            Surface::Internal | Surface::Health => self.internal,
+            Surface::Internal | Surface::Health | Surface::InternalHealth => self.internal,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::supervisor::Supervisor;
 use crate::api::health::Health;
 use crate::api::{self, ListenerRouter, Surface};
 use crate::config::Config;
+use crate::telemetry::metrics::Metrics;
 
 /// The listeners of a node, which answer from the moment they are bound: health at once, the rest when the node works.
 #[derive(Debug)]
@@ -60,13 +61,15 @@ impl Listeners {
         config: &Config,
         role: Role,
         health: &Arc<Health>,
+        metrics: &Arc<Metrics>,
         stage: &Supervisor,
     ) -> anyhow::Result<Self> {
         let (listen, internal) = (config.server.listen, config.server.internal_listen);
         let surfaces = match (role.has_api(), internal) {
             (true, Some(internal)) => vec![(listen, Surface::Public), (internal, Surface::Internal)],
             (true, None) => vec![(listen, Surface::All)],
-            (false, internal) => vec![(internal.unwrap_or(listen), Surface::Health)],
+            (false, Some(internal)) => vec![(internal, Surface::InternalHealth)],
+            (false, None) => vec![(listen, Surface::Health)],
         };
         let mut bound = Vec::new();
         for (address, surface) in surfaces {
@@ -85,11 +88,11 @@ impl Listeners {
             match surface {
                 Surface::All | Surface::Public => tracing::info!(%address, "listening on http://{address}"),
                 Surface::Internal => tracing::info!(%address, "listening for operators on http://{address}"),
-                Surface::Health => {
+                Surface::Health | Surface::InternalHealth => {
                     tracing::info!(%address, "listening for health checks on http://{address}")
                 }
             }
-            let router = ListenerRouter::new(health, &origins, surface);
+            let router = ListenerRouter::new(health, &origins, metrics, surface);
             let (served, stop) = (router.clone(), stage.stop.clone());
             let (max, max_now) = watch::channel(shares.of(surface));
             connections.listeners.push((surface, max));

@@ -9,6 +9,7 @@ mod core;
 mod database;
 mod descriptors;
 mod listeners;
+mod node_figures;
 mod postgres;
 mod reload;
 mod schema;

@@ -18,13 +18,14 @@ use super::reload::{Reload, Reloader};
 use super::served::{Additions, Served};
 use super::stages::ShutdownStages;
 use super::supervisor::TaskFailure;
-use super::{Role, Shutdown, hostname};
+use super::{Role, Shutdown, hostname, node_figures};
 use crate::api::health::Health;
 use crate::config::Config;
 use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::store::SessionPool;
 use crate::store::nodes::NodeDescription;
+use crate::telemetry::metrics::{Metrics, RefreshGuard};
 use crate::{maintenance, store};
 
 /// After the drain: how long the recorder may take for the last outcomes, and each following step of the shutdown.
@@ -45,6 +46,7 @@ pub struct Service {
     stages: ShutdownStages,
     node_pool: SessionPool,
     served: Served,
+    _refreshes: [RefreshGuard; 2],
 }
 
 impl Service {
@@ -68,10 +70,12 @@ impl Service {
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
         let (failure, health) = (Arc::new(TaskFailure::default()), Arc::new(Health::default()));
+        let metrics = Metrics::new();
+        let draining = node_figures::show_draining(&metrics, &health);
         let stages = ShutdownStages::start(&failure)?;
-        let listeners = Listeners::bind(&config, role, &health, &stages.api).await?;
+        let listeners = Listeners::bind(&config, role, &health, &metrics, &stages.api).await?;
         let opened = {
-            let mut opening = pin!(Database::open_until(&config, stop));
+            let mut opening = pin!(Database::open_until(&config, &metrics.postgres, stop));
             tokio::select! {
                 opened = &mut opening => opened,
                 () = stop.cancelled() => {
@@ -88,11 +92,11 @@ impl Service {
             }
         };
         let assembled = tokio::select! {
-            assembled = Self::assemble(&config, role, &database, &health, &listeners, &stages) => assembled,
+            assembled = Self::assemble(&config, role, &database, &health, &metrics, &listeners, &stages) => assembled,
             () = stop.cancelled() => Err(PostgresUnusable::Stopped.into()),
         };
         match assembled {
-            Ok(Parts { node_lease, node_pool, served }) => Ok(Some(Self {
+            Ok(Parts { node_lease, node_pool, served, lease_shown }) => Ok(Some(Self {
                 config,
                 database,
                 node_lease,
@@ -102,6 +106,7 @@ impl Service {
                 stages,
                 node_pool,
                 served,
+                _refreshes: [draining, lease_shown],
             })),
             Err(error) => {
                 health.start_draining();
@@ -142,6 +147,7 @@ impl Service {
         role: Role,
         database: &Database,
         health: &Arc<Health>,
+        metrics: &Arc<Metrics>,
         listeners: &Listeners,
         stages: &ShutdownStages,
     ) -> anyhow::Result<Parts> {
@@ -164,6 +170,7 @@ impl Service {
             leases: Arc::default(),
             installation,
             pruning_guards: Arc::default(),
+            metrics: Arc::clone(metrics),
         };
 
         let recorder = core.start_recorder(database, &stages.record);
@@ -176,6 +183,7 @@ impl Service {
         if role.has_lanes() {
             core.start_fan_outs(served.apps(), &stages.lanes);
         }
+        core.start_lag_timers(stages);
         core.start_upkeep(config, role, database, Arc::clone(served.apps()), &stages.heartbeat);
         if role.has_api() {
             let hand_over = role.has_lanes().then_some(recorder);
@@ -184,7 +192,8 @@ impl Service {
         }
         // After the API: once `/readyz` answers 200, requests are answered.
         core.start_health(database, health, &stages.heartbeat);
-        Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served })
+        let lease_shown = node_figures::show_lease(metrics, &core.node_lease);
+        Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served, lease_shown })
     }
 
     /// Runs until `shutdown`, or until a task ends by itself.
@@ -258,6 +267,7 @@ struct Parts {
     node_lease: Arc<NodeLease>,
     node_pool: SessionPool,
     served: Served,
+    lease_shown: RefreshGuard,
 }
 
 /// Adds this node's row. On an embedded database that no other process uses, every other node is an earlier process

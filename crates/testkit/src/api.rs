@@ -21,6 +21,7 @@ use pushpost::queue::node_lease::NodeLease;
 use pushpost::queue::notifier::Notifier;
 use pushpost::registry::keys::ApiKeys;
 use pushpost::store;
+use pushpost::telemetry::metrics::Metrics;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -87,6 +88,7 @@ impl TestApi {
             health: Arc::clone(&health),
             notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),
             node_lease,
+            metrics: Metrics::new(),
         });
         Self { database, shop, other, health, router: router(state, Surface::All) }
     }

@@ -11,6 +11,7 @@
 //! | [`api`] | the HTTP API alone, asked through its router: [`api::TestApi`] |
 //! | [`request`], [`answer`] | one HTTP request, exactly as a test wants it, and its answer |
 //! | `documented` | compares each answer with the OpenAPI document |
+//! | [`scrape`] | the samples of one answer of `/metrics` |
 //! | [`schema`] | judges JSON by the schemas of the OpenAPI document |
 //! | [`queue`] | the queue without providers and HTTP: [`queue::TestQueue`] |
 //! | [`user_tokens`] | tokens by which an app proves its user |
@@ -39,6 +40,7 @@ pub mod processes;
 pub mod queue;
 pub mod request;
 pub mod schema;
+pub mod scrape;
 pub mod seeds;
 pub mod service;
 pub mod user_tokens;

@@ -23,6 +23,18 @@ macro_rules! problem_codes {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
+            /// Is the request refused for the caller's key or rate, for its size, or because the node can't take it now?
+            pub fn is_refusal(self) -> bool {
+                matches!(
+                    self.status(),
+                    StatusCode::UNAUTHORIZED
+                        | StatusCode::FORBIDDEN
+                        | StatusCode::PAYLOAD_TOO_LARGE
+                        | StatusCode::TOO_MANY_REQUESTS
+                        | StatusCode::SERVICE_UNAVAILABLE
+                )
+            }
+
             /// The answer's `title`: the code in words for people.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }

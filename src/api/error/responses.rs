@@ -89,6 +89,8 @@ problem_sets! {
     ImportProblems: WITH_KEY, &[BodyTooSlow, UnsupportedMediaType, OutcomeUnknown, ShuttingDown];
     /// Problems of `GET /healthz`.
     NoKeyProblems: &[UrlTooLong, HeadersTooLarge, Internal];
+    /// Problems of `GET /metrics`.
+    MetricsProblems: &[NotFound, UrlTooLong, HeadersTooLarge, Internal];
     /// Problems of `GET /readyz`.
     ReadyProblems: &[UrlTooLong, HeadersTooLarge, Internal, Unavailable, ShuttingDown];
 }

@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum::{Extension, extract};
 use http::HeaderMap;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::batch_answer::{BatchAnswer, BatchWriter};
 use super::idempotency::{self, HeaderKey};
@@ -46,11 +47,13 @@ pub(super) async fn send_batch(
     Extension(RequestId(request_id)): Extension<RequestId>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    let read_at = Instant::now();
     idempotency::refuse_header(&headers, &mut parameters);
     let items_max = state.limits.batch_items;
     let items = state.parse_pool.run(body.len(), move || json::items(&body, items_max)).await;
     let mut items = parameters.and(items)?.into_iter().peekable();
     let mut answer = BatchWriter::new(request_id);
+    let mut is_accepted = false;
     while let Some(part) = next_part(&mut items) {
         if let Some(error) = answer.unavailable() {
             // The next part would fail like the one before.
@@ -59,9 +62,12 @@ pub(super) async fn send_batch(
         }
         let _permit = state.batch_permits.acquire().await;
         let read = read(&state, &caller.app, part).await;
-        for result in carry_out(&state, &caller.app, read).await {
-            answer.add(result);
-        }
+        let results = carry_out(&state, &caller.app, read).await;
+        is_accepted |= results.iter().any(|result| matches!(result, Ok(SendResult::Accepted(..))));
+        results.into_iter().for_each(|result| answer.add(result));
+    }
+    if is_accepted {
+        state.metrics.accept.seconds.observe(read_at.elapsed());
     }
     answer.finish()
 }

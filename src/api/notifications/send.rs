@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::idempotency::{self, HeaderKey};
@@ -88,6 +89,8 @@ pub(super) async fn send(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    // The body is read last of all, and has just arrived.
+    let read_at = Instant::now();
     let is_dry_run = dry_run(&mut parameters);
     let header_key = idempotency::from_header(&headers, &mut parameters);
     if is_dry_run {
@@ -112,7 +115,10 @@ pub(super) async fn send(
         }
     };
     match result? {
-        SendResult::Accepted(id, acceptance) => accepted(id, write_answer(id, &acceptance)),
+        SendResult::Accepted(id, acceptance) => {
+            state.metrics.accept.seconds.observe(read_at.elapsed());
+            accepted(id, write_answer(id, &acceptance))
+        }
         SendResult::Replayed(replay) => replayed(&replay),
     }
 }

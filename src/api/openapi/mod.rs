@@ -21,6 +21,7 @@ use super::error::{NoKeyProblems, problem_examples};
 use super::health::Health;
 use super::problem::ProblemDocument;
 use super::{State, Surface, documented_routes};
+use crate::telemetry::metrics::Metrics;
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(json);
 
@@ -40,7 +41,8 @@ async fn get() -> Response {
 
 /// The document of the whole API.
 pub fn document() -> OpenApi {
-    let mut document = documented_routes(Arc::new(Health::default()), Surface::All).into_openapi();
+    let mut document =
+        documented_routes(Arc::new(Health::default()), Metrics::new(), Surface::All).into_openapi();
     document.info = info();
     document.tags = Some(tags());
     document.servers = Some(vec![Server::new("/")]);

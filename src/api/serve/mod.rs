@@ -30,6 +30,7 @@ use tower::ServiceExt;
 
 use super::rates::PeerAddress;
 use super::{ApiLimits, ListenerRouter};
+use crate::telemetry::metrics::{Gauge, Held};
 use burst::LogBurst;
 use connection_slots::{ConnectionSlot, ConnectionSlots};
 use idle_timeout::{ConnectionTimeout, Deadlines, IdleState, TrackedStream};
@@ -72,6 +73,7 @@ pub async fn serve(
     let server = Server {
         deadlines: Deadlines { head: HEAD_TIMEOUT, idle: limits.keep_alive, stall: STALL_TIMEOUT },
         service: router.service(),
+        open: router.connections().clone(),
         shutdown: shutdown.clone(),
         // Cancelled after the drain, for connections that are still open.
         cut: CancellationToken::new(),
@@ -147,6 +149,8 @@ async fn accept(
 #[derive(Clone)]
 struct Server {
     service: Router,
+    /// Counts the open connections.
+    open: Gauge,
     deadlines: Deadlines,
     shutdown: CancellationToken,
     cut: CancellationToken,
@@ -160,6 +164,7 @@ impl Server {
         peer: IpAddr,
         slot: ConnectionSlot,
     ) {
+        let _counted = Held::new(&self.open);
         let activity = &slot.activity;
         let service = service_fn(|mut request: Request<Incoming>| {
             let under_way = activity.begin(request.version());

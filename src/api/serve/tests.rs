@@ -14,6 +14,7 @@ use crate::api::body::{JsonBody, NdjsonBody};
 use crate::api::error::ApiError;
 use crate::api::tests::{shared, state};
 use crate::api::{Surface, devices, request_layer};
+use crate::telemetry::metrics::{Gauge, Metrics};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// The value of `server.keep_alive`; shorter than the deadline of a request, so that a test can tell them apart.
@@ -36,7 +37,7 @@ fn service() -> Router {
         .route(devices::import::PATH, post(length))
         .route("/endless", get(endless))
         .route("/ok", get(async || "ok"))
-        .layer(axum::middleware::from_fn(request_layer::handle))
+        .layer(axum::middleware::from_fn_with_state(Metrics::new(), request_layer::handle))
         .with_state(state())
 }
 
@@ -51,6 +52,7 @@ async fn length(NdjsonBody(mut pieces): NdjsonBody) -> Result<String, ApiError> 
 
 fn server() -> Server {
     Server {
+        open: Gauge::default(),
         service: service(),
         deadlines: Deadlines { head: HEAD_TIMEOUT, idle: IDLE, stall: STALL_TIMEOUT },
         shutdown: CancellationToken::new(),

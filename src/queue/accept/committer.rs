@@ -16,6 +16,7 @@ use crate::store;
 use crate::store::SessionPool;
 use crate::store::accept::{AcceptBatch, FanOutRow, JobTerms, NotificationRow, StoredJob};
 use crate::store::commits::{self, ServerSession};
+use crate::telemetry::metrics::{AudienceKind, Metrics};
 
 /// Most notifications of one commit: two batches of the default size, which cost tens of milliseconds.
 const NOTIFICATIONS_MAX: usize = 2_000;
@@ -140,13 +141,25 @@ async fn commit_part(
             if part.batch.has_due_fan_outs() {
                 parts.notifier.notify_fan_out();
             }
+            parts.metrics.accept.batch_notifications.observe_size(requests.len());
             for (request, id) in requests.drain(..).zip(part.ids) {
-                let _gone = request.reply.send(Ok(AcceptedNotification { id, replayed: None }));
+                accepted(&parts.metrics, request, id);
             }
             Ok(())
         }
-        Err(error) => failed(&parts.pool, kept, open, error, requests, &part.ids).await,
+        Err(error) => failed(parts, &parts.pool, kept, open, error, requests, &part.ids).await,
     }
+}
+
+/// Counts a notification that is stored, and answers its request. The caller may have gone away.
+pub(super) fn accepted(metrics: &Metrics, request: Request, id: NotificationId) {
+    let audience = match &request.new {
+        NewNotification { scheduled: Some(_), .. } => AudienceKind::Scheduled,
+        NewNotification { fan_out: Some(_), .. } => AudienceKind::Broadcast,
+        _ => AudienceKind::Direct,
+    };
+    metrics.accept.app(&request.new.app.name).notifications(audience).inc();
+    let _gone = request.reply.send(Ok(AcceptedNotification { id, replayed: None }));
 }
 
 /// Finds out what an error of a commit means for its requests, one of each id. Those that are stored all the same are
@@ -155,6 +168,7 @@ async fn commit_part(
 /// # Errors
 /// Nothing is stored of the requests that are left, except perhaps after [`store::Error::OutcomeUnknown`].
 pub(super) async fn failed(
+    parts: &CommitterParts,
     pool: &SessionPool,
     kept: &mut Option<CommitSession>,
     open: CommitSession,
@@ -172,7 +186,7 @@ pub(super) async fn failed(
     let detail = "the rows are looked up";
     tracing::warn!(%error, requests = lost, detail, "answer to a commit is lost");
     let session = open.discard();
-    if !answer_found(pool, &session, requests, ids).await {
+    if !answer_found(parts, pool, &session, requests, ids).await {
         return Err(store::Error::OutcomeUnknown);
     }
     if requests.is_empty() { Ok(()) } else { Err(error) }
@@ -184,6 +198,7 @@ pub(super) async fn failed(
 /// The session is ended first, so that what is not found is not stored later either. The jobs of the stored requests
 /// are leased to this node, which does not have them in memory: the heartbeat's comparison releases them.
 async fn answer_found(
+    parts: &CommitterParts,
     pool: &SessionPool,
     session: &ServerSession,
     requests: &mut Vec<Request>,
@@ -203,7 +218,7 @@ async fn answer_found(
     let mut missing = Vec::new();
     for (request, id) in requests.drain(..).zip(ids) {
         if found.contains(id) {
-            let _gone = request.reply.send(Ok(AcceptedNotification { id: *id, replayed: None }));
+            accepted(&parts.metrics, request, *id);
         } else {
             missing.push(request);
         }

@@ -90,7 +90,7 @@ async fn commit_part(
     let stored = match store::accept::insert_keyed(open.conn(), &part.batch, &keys).await {
         Ok(stored) => stored,
         Err(error) => {
-            return committer::failed(&parts.keyed_pool, kept, open, error, requests, &part.ids).await;
+            return committer::failed(parts, &parts.keyed_pool, kept, open, error, requests, &part.ids).await;
         }
     };
     let mut losers = answer_stored(parts, part, stored, requests);
@@ -125,10 +125,11 @@ fn answer_stored(
     if part.batch.has_due_fan_outs() {
         parts.notifier.notify_fan_out();
     }
+    parts.metrics.accept.batch_notifications.observe_size(stored.notifications.len());
     let mut losers = Vec::new();
     for (request, id) in requests.drain(..).zip(part.ids) {
         if stored.notifications.contains(&id) {
-            let _gone = request.reply.send(Ok(AcceptedNotification { id, replayed: None }));
+            committer::accepted(&parts.metrics, request, id);
         } else {
             losers.push(request);
         }

@@ -30,6 +30,7 @@ use crate::domain::{
 };
 use crate::store::tokens::LoadedDevices;
 use crate::store::{Purpose, SessionPool};
+use crate::telemetry::metrics::Metrics;
 use in_flight::InFlightKeys;
 use withdrawal::Withdrawal;
 
@@ -177,6 +178,7 @@ struct CommitterParts {
     intakes: Arc<LaneIntakes>,
     recorder: Option<OutcomeRecorder>,
     notifier: Notifier,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -195,11 +197,12 @@ impl Acceptor {
         intakes: Arc<LaneIntakes>,
         recorder: Option<OutcomeRecorder>,
         notifier: Notifier,
+        metrics: Arc<Metrics>,
     ) -> (Self, Committer) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let (keyed_sender, keyed) = mpsc::channel(WAITING_MAX);
         let keyed_pool = pool.sibling(Purpose::AcceptKeyed, 1);
-        let parts = CommitterParts { pool, keyed_pool, node_lease, intakes, recorder, notifier };
+        let parts = CommitterParts { pool, keyed_pool, node_lease, intakes, recorder, notifier, metrics };
         let acceptor = Self { requests: sender, keyed: keyed_sender, in_flight: InFlightKeys::default() };
         (acceptor, Committer { requests, keyed, parts })
     }

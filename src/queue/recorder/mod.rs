@@ -34,6 +34,7 @@ use super::leases::{JobLease, Leases};
 use super::notifier::Notifier;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
 use crate::store::SessionPool;
+use crate::telemetry::metrics::Metrics;
 
 /// While this many outcomes are not recorded yet, lanes claim nothing more.
 const UNRECORDED_MAX: usize = 20_000;
@@ -117,6 +118,8 @@ pub struct OutcomeWriter {
     pool: SessionPool,
     notifier: Notifier,
     findings: mpsc::Sender<Vec<Finding>>,
+    #[expect(dead_code, reason = "outcomes are counted in the next change")]
+    metrics: Arc<Metrics>,
 }
 
 impl OutcomeRecorder {
@@ -128,6 +131,7 @@ impl OutcomeRecorder {
         leases: Arc<Leases>,
         notifier: Notifier,
         findings: mpsc::Sender<Vec<Finding>>,
+        metrics: Arc<Metrics>,
     ) -> (Self, OutcomeWriter) {
         let events = Arc::new(RecorderEvents {
             waiting: Mutex::default(),
@@ -135,7 +139,7 @@ impl OutcomeRecorder {
             unrecorded: AtomicUsize::new(0),
             leases,
         });
-        (Self { events: Arc::clone(&events) }, OutcomeWriter { events, pool, notifier, findings })
+        (Self { events: Arc::clone(&events) }, OutcomeWriter { events, pool, notifier, findings, metrics })
     }
 
     /// Notes a job that is on its way to a lane of this node, so that the heartbeat's comparison does not release it.

@@ -11,9 +11,10 @@ use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::faults::{ConnectionVerdict, is_gone, no_answer, verdict};
+use super::faults::{ConnectionVerdict, class, is_gone, no_answer, verdict};
 use super::pool::PoolInner;
 use super::{InTransaction, Session, SessionPool, SessionState};
+use crate::telemetry::metrics::PostgresErrorClass;
 
 type StatementItem = Result<Either<PgQueryResult, PgRow>, sqlx::Error>;
 
@@ -22,7 +23,7 @@ struct Watch<'e> {
     state: &'e mut SessionState,
     pool: &'e PoolInner,
     deadline: Duration,
-    until: Instant,
+    started: Instant,
 }
 
 impl Session {
@@ -32,8 +33,8 @@ impl Session {
         held.state.busy = true;
         let abandoned = held.state.transaction == InTransaction::Abandoned;
         let deadline = self.pool.limits.statement;
-        let until = Instant::now() + deadline;
-        Ok((&mut held.conn, Watch { state: &mut held.state, pool: &self.pool, deadline, until }, abandoned))
+        let watch = Watch { state: &mut held.state, pool: &self.pool, deadline, started: Instant::now() };
+        Ok((&mut held.conn, watch, abandoned))
     }
 
     /// Checks that the connection answers, in one round trip without a statement.
@@ -56,7 +57,7 @@ impl Session {
             }
             run(conn).await
         };
-        match timeout_at(watch.until, running).await {
+        match timeout_at(watch.until(), running).await {
             Ok(Ok(answer)) => {
                 watch.ended();
                 Ok(answer)
@@ -71,8 +72,18 @@ impl Session {
 }
 
 impl Watch<'_> {
-    /// Notes that the statement has ended.
+    fn until(&self) -> Instant {
+        self.started + self.deadline
+    }
+
+    /// Notes that the statement has succeeded.
     fn ended(&mut self) {
+        self.pool.metrics.seconds.observe(self.started.elapsed());
+        self.leave();
+    }
+
+    /// Leaves the connection as it was before the statement.
+    fn leave(&mut self) {
         self.state.busy = false;
         self.pool.note_success();
         if self.state.transaction == InTransaction::Abandoned {
@@ -81,9 +92,11 @@ impl Watch<'_> {
     }
 
     fn failed(&mut self, error: &sqlx::Error) {
+        self.pool.metrics.seconds.observe(self.started.elapsed());
+        self.pool.metrics.errors(class(error)).inc();
         let verdict = verdict(error);
         if verdict == ConnectionVerdict::Keep {
-            return self.ended();
+            return self.leave();
         }
         self.state.broken = true;
         self.pool.note_failure(error);
@@ -97,6 +110,8 @@ impl Watch<'_> {
     /// connections are not distrusted, because each one that was idle is pinged before it is lent.
     fn give_up(&mut self) -> sqlx::Error {
         let error = no_answer("a statement", self.deadline);
+        self.pool.metrics.seconds.observe(self.started.elapsed());
+        self.pool.metrics.errors(PostgresErrorClass::Timeout).inc();
         self.state.broken = true;
         self.pool.note_failure(&error);
         self.pool.shared.end_on_server(self.state.backend.clone());
@@ -133,7 +148,7 @@ impl Stream for StatementStream<'_> {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let until = self.watch.until;
+                let until = self.watch.until();
                 let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
                 ready!(timer.as_mut().poll(cx));
                 self.over = true;

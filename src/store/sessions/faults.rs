@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::telemetry::metrics::PostgresErrorClass;
+
 /// What happens to a connection after an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ConnectionVerdict {
@@ -36,6 +38,34 @@ pub(super) fn verdict(error: &sqlx::Error) -> ConnectionVerdict {
         (_, "57014") => ConnectionVerdict::ThrowAway,
         (Some("08" | "25" | "57"), _) => ConnectionVerdict::DistrustAll,
         _ => ConnectionVerdict::ThrowAway,
+    }
+}
+
+/// What kind of error it is, for the metrics.
+pub(super) fn class(error: &sqlx::Error) -> PostgresErrorClass {
+    let error = match error {
+        sqlx::Error::Database(error) => error,
+        sqlx::Error::PoolTimedOut => return PostgresErrorClass::Timeout,
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return PostgresErrorClass::Timeout;
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => return PostgresErrorClass::Connection,
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+            return PostgresErrorClass::Data;
+        }
+        _ => return PostgresErrorClass::Other,
+    };
+    let code = error.code().unwrap_or_default();
+    match (code.get(..2), &*code) {
+        (_, "55P03" | "57014") => PostgresErrorClass::Timeout,
+        (Some("40"), _) => PostgresErrorClass::Serialization,
+        (Some("22" | "23" | "54"), _) => PostgresErrorClass::Data,
+        (Some("08" | "25" | "53" | "57"), _) => PostgresErrorClass::Connection,
+        _ => PostgresErrorClass::Other,
     }
 }
 
@@ -83,5 +113,13 @@ mod tests {
         );
         assert_eq!(verdict(&sqlx::Error::Decode("odd".into())), ConnectionVerdict::Keep);
         assert_eq!(verdict(&sqlx::Error::Protocol("odd".into())), ConnectionVerdict::ThrowAway);
+    }
+
+    #[test]
+    fn a_late_answer_is_a_time_out_and_not_a_lost_connection() {
+        assert_eq!(class(&no_answer("a statement", Duration::from_secs(1))), PostgresErrorClass::Timeout);
+        assert_eq!(class(&sqlx::Error::PoolTimedOut), PostgresErrorClass::Timeout);
+        assert_eq!(class(&is_gone()), PostgresErrorClass::Connection);
+        assert_eq!(class(&sqlx::Error::Encode("odd".into())), PostgresErrorClass::Data);
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::orphans::ServerProcess;
 use super::{SessionPool, faults};
+use crate::telemetry::metrics::Held;
 
 /// Without a notification for this long, the connection is checked by a statement.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,6 +20,7 @@ pub struct SessionListener {
     listener: PgListener,
     backend: ServerProcess,
     pool: SessionPool,
+    _counted: Held,
 }
 
 impl SessionPool {
@@ -40,7 +42,8 @@ impl SessionPool {
             let sql = "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()";
             let row = sqlx::query(sql).fetch_one(&mut listener).await?;
             let backend = ServerProcess { pid: row.try_get(0)?, started: row.try_get(1)? };
-            Ok(SessionListener { listener, backend, pool: self.clone() })
+            let counted = Held::new(&self.metrics().used);
+            Ok(SessionListener { listener, backend, pool: self.clone(), _counted: counted })
         };
         match timeout(ANSWER_TIMEOUT, connecting).await {
             Ok(listener) => listener,

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 pub use hosts::{address, addresses};
@@ -39,7 +38,7 @@ pub(super) use transaction::begin_with;
 use super::Error;
 use crate::domain::Platforms;
 use orphans::ServerProcess;
-use pool::PoolInner;
+use pool::{Place, PoolInner};
 
 /// Longest time to make a session ready again that was given back in the middle of a statement or transaction.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,7 +48,7 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Session {
     held: Option<PooledConnection>,
     pool: Arc<PoolInner>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 /// A connection and what is known about it.
@@ -81,8 +80,8 @@ enum InTransaction {
 }
 
 impl Session {
-    fn new(held: PooledConnection, pool: Arc<PoolInner>, permit: OwnedSemaphorePermit) -> Self {
-        Self { held: Some(held), pool, permit: Some(permit) }
+    fn new(held: PooledConnection, pool: Arc<PoolInner>, place: Place) -> Self {
+        Self { held: Some(held), pool, place: Some(place) }
     }
 
     /// The platforms that this node knows by their numbers.
@@ -100,7 +99,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (Some(held), Some(permit)) = (self.held.take(), self.permit.take()) else { return };
+        let (Some(held), Some(place)) = (self.held.take(), self.place.take()) else { return };
         if held.state.broken {
             return;
         }
@@ -108,12 +107,12 @@ impl Drop for Session {
             return self.pool.put_back(held);
         }
         let pool = Arc::clone(&self.pool);
-        self.pool.shared.spawn(recover(held, pool, permit));
+        self.pool.shared.spawn(recover(held, pool, place));
     }
 }
 
 /// Makes a session ready for its next use, or throws it away. Its place in the pool stays taken meanwhile.
-async fn recover(mut held: PooledConnection, pool: Arc<PoolInner>, permit: OwnedSemaphorePermit) {
+async fn recover(mut held: PooledConnection, pool: Arc<PoolInner>, place: Place) {
     let ready = timeout(RECOVERY_TIMEOUT, async {
         match held.state.transaction {
             InTransaction::No => sqlx::Connection::ping(&mut held.conn).await,
@@ -126,7 +125,7 @@ async fn recover(mut held: PooledConnection, pool: Arc<PoolInner>, permit: Owned
     } else {
         pool.shared.end_on_server(held.state.backend);
     }
-    drop(permit);
+    drop(place);
 }
 
 impl fmt::Debug for Session {

@@ -11,7 +11,7 @@ use std::{fmt, io};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +21,7 @@ use super::setup::{self, Purpose};
 use super::{PooledConnection, Session, faults};
 use crate::domain::Platforms;
 use crate::store::error_text;
+use crate::telemetry::metrics::{Held, PoolMetrics, PostgresErrorClass, PostgresMetrics};
 
 /// Longest time of a connection attempt, with the statements that set the session up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,8 +73,21 @@ pub(super) struct PoolInner {
     pub(super) platforms: Platforms,
     places: Arc<Semaphore>,
     places_max: u32,
-    idle: Mutex<Vec<PooledConnection>>,
+    idle: Mutex<Vec<IdleConnection>>,
     failure: Mutex<Option<PoolFailure>>,
+    pub(super) metrics: PoolMetrics,
+}
+
+/// A place in the pool, which a session has until it is ready for its next use.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _counted: Held,
+}
+
+/// A connection that waits for its next use.
+struct IdleConnection {
+    held: PooledConnection,
+    _counted: Held,
 }
 
 /// Every statement and connection attempt of a pool has failed since some moment.
@@ -90,6 +104,7 @@ pub(super) struct SharedPoolState {
     pub(super) orphans: Orphans,
     tasks: TaskTracker,
     pools: Mutex<Vec<Weak<PoolInner>>>,
+    metrics: PostgresMetrics,
 }
 
 impl SessionPool {
@@ -104,6 +119,19 @@ impl SessionPool {
     /// # Panics
     /// If `hosts` is empty.
     pub fn over_hosts(hosts: Vec<PgConnectOptions>, purpose: Purpose, sessions_max: u32) -> Self {
+        Self::measured(hosts, purpose, sessions_max, PostgresMetrics::default())
+    }
+
+    /// As [`Self::over_hosts`]. This pool and its siblings count into `metrics`.
+    ///
+    /// # Panics
+    /// If `hosts` is empty.
+    pub fn measured(
+        hosts: Vec<PgConnectOptions>,
+        purpose: Purpose,
+        sessions_max: u32,
+        metrics: PostgresMetrics,
+    ) -> Self {
         let hosts = hosts.into_iter().map(setup::without_parameters).collect();
         let shared = SharedPoolState {
             hosts: DatabaseHosts::new(hosts),
@@ -111,6 +139,7 @@ impl SessionPool {
             orphans: Orphans::default(),
             tasks: TaskTracker::new(),
             pools: Mutex::default(),
+            metrics,
         };
         Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose), Platforms::default())
     }
@@ -154,8 +183,10 @@ impl SessionPool {
         limits: PoolLimits,
         platforms: Platforms,
     ) -> Self {
+        let metrics = shared.metrics.pool(purpose.as_str());
         let inner = PoolInner {
             shared,
+            metrics,
             limits,
             purpose,
             platforms,
@@ -177,17 +208,27 @@ impl SessionPool {
     /// # Errors
     /// All sessions were on loan for 5 s, Postgres is out of reach, or it refused the connection.
     pub async fn acquire(&self) -> Result<Session, sqlx::Error> {
-        let until = Instant::now() + self.inner.limits.acquire;
+        let asked = Instant::now();
+        let acquired = self.acquire_until(asked + self.inner.limits.acquire).await;
+        self.inner.metrics.wait.observe(asked.elapsed());
+        acquired
+    }
+
+    async fn acquire_until(&self, until: Instant) -> Result<Session, sqlx::Error> {
         let permit = match timeout_at(until, Arc::clone(&self.inner.places).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(sqlx::Error::PoolClosed),
             Err(_) => return Err(self.inner.timed_out()),
         };
+        let place = Place { _permit: permit, _counted: Held::new(&self.inner.metrics.used) };
         let held = match self.inner.take_living().await {
             Some(held) => held,
-            None => self.inner.connect(until).await.inspect_err(|error| self.inner.note_failure(error))?,
+            None => self.inner.connect(until).await.inspect_err(|error| {
+                self.inner.metrics.errors(faults::class(error)).inc();
+                self.inner.note_failure(error);
+            })?,
         };
-        Ok(Session::new(held, Arc::clone(&self.inner), permit))
+        Ok(Session::new(held, Arc::clone(&self.inner), place))
     }
 
     /// A connection without deadlines for its statements: for migrations only, which may take long. `name` is its
@@ -213,6 +254,10 @@ impl SessionPool {
         self.options().get_database()
     }
 
+    pub(super) fn metrics(&self) -> &PoolMetrics {
+        &self.inner.metrics
+    }
+
     pub(super) fn options(&self) -> &PgConnectOptions {
         self.inner.shared.hosts.current().1
     }
@@ -227,7 +272,7 @@ impl SessionPool {
         self.inner.places.close();
         let idle = std::mem::take(&mut *self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for held in idle {
-            let _late = timeout(CLOSE_TIMEOUT, held.conn.close()).await;
+            let _late = timeout(CLOSE_TIMEOUT, held.held.conn.close()).await;
         }
     }
 
@@ -248,6 +293,7 @@ impl SessionPool {
 }
 
 impl PoolInner {
+    /// Notes an error after which the connection, or the attempt to open one, is given up.
     pub(super) fn note_failure(&self, error: &sqlx::Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let since = failure.as_ref().map_or_else(Instant::now, |failure| failure.since);
@@ -260,6 +306,7 @@ impl PoolInner {
 
     /// The error of a wait for a place in the pool. While Postgres is out of reach it is the reason for that.
     fn timed_out(&self) -> sqlx::Error {
+        self.metrics.errors(PostgresErrorClass::Timeout).inc();
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(failure) => io::Error::new(io::ErrorKind::TimedOut, failure.text.clone()).into(),
             None => sqlx::Error::PoolTimedOut,
@@ -287,16 +334,16 @@ impl PoolInner {
     /// Takes the connection that came back last. The others close when they have been idle for [`IDLE_MAX`].
     fn take_idle(&self) -> Option<PooledConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|held| held.idle_since.elapsed() < IDLE_MAX);
-        idle.pop()
+        idle.retain(|idle| idle.held.idle_since.elapsed() < IDLE_MAX);
+        idle.pop().map(|idle| idle.held)
     }
 
     /// Throws away idle connections of this generation and older ones. The server ends their sessions, so that its
     /// connection slots are free before new connections are opened.
     fn throw_away(&self, generation: u64) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        for held in idle.extract_if(.., |held| held.state.generation <= generation) {
-            self.shared.end_on_server(held.state.backend);
+        for idle in idle.extract_if(.., |idle| idle.held.state.generation <= generation) {
+            self.shared.end_on_server(idle.held.state.backend);
         }
     }
 
@@ -312,7 +359,8 @@ impl PoolInner {
             });
         }
         held.idle_since = Instant::now();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        let idle = IdleConnection { held, _counted: Held::new(&self.metrics.idle) };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
 }
 

@@ -40,6 +40,22 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// The name of its pool in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Queue => "queue",
+            Self::Accept => "accept",
+            Self::AcceptKeyed => "accept_keyed",
+            Self::Record => "record",
+            Self::Heartbeat => "heartbeat",
+            Self::Maintenance => "maintenance",
+            Self::WakeUps => "wake_ups",
+            Self::Observe => "observe",
+            Self::Migration => "migration",
+        }
+    }
+
     /// How long a statement may take. After a silent loss of all connections a client has its 202 within 15 s. The
     /// heartbeat, and with it `/readyz`, goes on within 10 s.
     pub(super) fn statement_deadline(self) -> Duration {

@@ -202,8 +202,7 @@ fn one(
     value: impl EncodeGaugeValue,
 ) -> Result<(), std::fmt::Error> {
     let (stem, unit) = names::split(name, MetricType::Gauge);
-    let metric =
-        encoder.encode_descriptor(stem, &format!("{help}."), unit.as_ref(), MetricType::Gauge)?;
+    let metric = encoder.encode_descriptor(stem, &format!("{help}."), unit.as_ref(), MetricType::Gauge)?;
     ConstGauge::new(value).encode(metric)
 }
 

@@ -11,9 +11,8 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 /// Upper bounds in seconds for what is quick: statements, requests, attempts.
 const QUICK: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 /// Upper bounds in seconds for what may wait in the queue for long.
-const PATIENT: &[f64] = &[
-    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0,
-];
+const PATIENT: &[f64] =
+    &[0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0];
 /// Upper bounds for sizes of batches.
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
 

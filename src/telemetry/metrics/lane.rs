@@ -224,11 +224,7 @@ impl Families {
             "Requests that the adaptive limit allows at the provider now",
             self.in_flight_max.clone(),
         );
-        names.add(
-            "pushpost_prefetched_devices",
-            "Devices loaded ahead of sending",
-            self.prefetched.clone(),
-        );
+        names.add("pushpost_prefetched_devices", "Devices loaded ahead of sending", self.prefetched.clone());
         names.add("pushpost_attempts_total", "Attempts, by outcome", self.attempts.clone());
         names.add(
             "pushpost_attempt_reasons_total",
@@ -250,11 +246,7 @@ impl Families {
             "1 for the state of the lane as this node sees it, else 0",
             self.state.clone(),
         );
-        names.add(
-            "pushpost_lane_connections",
-            "Open connections to the provider",
-            self.connections.clone(),
-        );
+        names.add("pushpost_lane_connections", "Open connections to the provider", self.connections.clone());
         names.add(
             "pushpost_lane_connection_ends_total",
             "Ended connections to the provider",
@@ -296,9 +288,8 @@ impl LaneMetrics {
             families.attempts.get_or_create_owned(&label.outcome(outcome.as_str()))
         };
         let state = |state: &LaneState| families.state.get_or_create_owned(&label.state(*state));
-        let end = |end: &ConnectionEnd| {
-            families.connection_ends.get_or_create_owned(&label.reason(end.as_str()))
-        };
+        let end =
+            |end: &ConnectionEnd| families.connection_ends.get_or_create_owned(&label.reason(end.as_str()));
         let delivery = |status| families.deliveries.get_or_create_owned(&label.status(status));
         Self {
             handovers: families.handovers.get_or_create_owned(&label),

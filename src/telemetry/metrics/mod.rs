@@ -32,8 +32,8 @@ pub use accept::{AcceptMetrics, AppMetrics, AudienceKind};
 pub use database::{AppFigures, DatabaseFigures, DatabaseMetrics, DeviceFigure, LaneFigures};
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, RouteMetrics};
-pub use lane::{AttemptOutcome, ConnectionEnd, LaneMetrics, LanesMetrics};
 pub use label::{Held, SecondsGauge};
+pub use lane::{AttemptOutcome, ConnectionEnd, LaneMetrics, LanesMetrics};
 pub(super) use log::LineCounter;
 pub use node::{NodeMetrics, RuntimeName};
 pub use postgres::{PoolMetrics, PostgresErrorClass, PostgresMetrics};
@@ -116,18 +116,7 @@ impl Metrics {
         log::register(&mut names);
         let (http, accept, lanes, record, postgres, node, database, trace) = metrics;
         let refreshes = Mutex::default();
-        Arc::new(Self {
-            registry,
-            refreshes,
-            http,
-            accept,
-            lanes,
-            record,
-            postgres,
-            node,
-            database,
-            trace,
-        })
+        Arc::new(Self { registry, refreshes, http, accept, lanes, record, postgres, node, database, trace })
     }
 
     /// Has `refresh` run before each scrape, to set gauges that cost less to read than to keep up to date. It runs on a

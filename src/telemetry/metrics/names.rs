@@ -34,11 +34,8 @@ pub(super) fn split(name: &'static str, kind: MetricType) -> (&'static str, Opti
         MetricType::Counter => name.strip_suffix("_total").unwrap_or(name),
         _ => name,
     };
-    let units = [
-        ("_seconds", Unit::Seconds),
-        ("_bytes", Unit::Bytes),
-        ("_ratio", Unit::Other("ratio".to_owned())),
-    ];
+    let units =
+        [("_seconds", Unit::Seconds), ("_bytes", Unit::Bytes), ("_ratio", Unit::Other("ratio".to_owned()))];
     for (suffix, unit) in units {
         if let Some(stem) = stem.strip_suffix(suffix) {
             return (stem, Some(unit));

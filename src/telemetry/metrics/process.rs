@@ -77,8 +77,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 }
 
 fn start_seconds(stat: &str, machine: &str) -> Option<f64> {
-    let booted_at: f64 =
-        machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let booted_at: f64 = machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
     Some(booted_at + number(stat, 22)? / TICKS_PER_SECOND)
 }
 

@@ -1,13 +1,12 @@
 //! The names, types and labels of all metrics, which are public.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
 use crate::domain::{Class, DeliveryStatus, LaneState, Priority};
 
-/// Metrics with at least one series of each name.
-fn complete() -> Arc<Metrics> {
+/// Metrics with at least one series of each name, as long as the lane is kept.
+fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
     let metrics = Metrics::new();
     metrics.http.route("/v1/notifications").count("POST", 202);
     metrics.http.refused("queue_full").inc();
@@ -17,12 +16,10 @@ fn complete() -> Arc<Metrics> {
     lane.attempt_reasons("UNREGISTERED").inc();
     lane.pruned("UNREGISTERED").inc();
     lane.set_quota_remaining(0.5);
-    // The series stay while a handle is in use.
-    std::mem::forget(lane);
     drop(metrics.postgres.pool("requests"));
     metrics.node.runtime_lag_seconds(RuntimeName::Api).set(0.001);
     metrics.database.publish(figures(), Duration::from_secs(3600));
-    metrics
+    (metrics, lane)
 }
 
 fn figures() -> DatabaseFigures {
@@ -36,39 +33,59 @@ fn figures() -> DatabaseFigures {
     }
 }
 
-/// Each metric with its type, and the names of its labels.
-fn names(text: &str) -> String {
-    let mut names: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
-    let mut current = "";
+/// A metric's name, with its type and the names of its labels.
+type Described = (String, String, Vec<String>);
+
+/// What an answer in the text format has.
+fn exposed(text: &str) -> Vec<Described> {
+    let mut metrics: Vec<Described> = Vec::new();
     for line in text.lines() {
         if let Some(of) = line.strip_prefix("# TYPE ") {
             let (name, kind) = of.split_once(' ').expect("a name and a type");
-            names.insert(name, (kind, Vec::new()));
-            current = name;
+            metrics.push((name.to_owned(), kind.to_owned(), Vec::new()));
         } else if !line.starts_with('#') {
-            let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').expect("closed").0);
-            let labels = labels.split("\",").map(|label| label.split('=').next().unwrap_or_default());
-            let known = &mut names.get_mut(current).expect("a type comes first").1;
-            for label in labels.filter(|label| !label.is_empty()) {
-                if !known.contains(&label) {
-                    known.push(label);
+            let labels = &mut metrics.last_mut().expect("a type comes first").2;
+            let written =
+                line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').expect("closed").0);
+            let names = written.split("\",").filter_map(|label| label.split('=').next());
+            for name in names.filter(|name| !name.is_empty() && *name != "le") {
+                if !labels.iter().any(|known| known == name) {
+                    labels.push(name.to_owned());
                 }
             }
         }
     }
-    let lines = names.iter().map(|(name, (kind, labels))| format!("{name} {kind}{{{}}}\n", labels.join(",")));
-    lines.collect()
+    metrics
+}
+
+/// What `docs/metrics.md` has.
+fn documented() -> Vec<Described> {
+    let rows = include_str!("../../../docs/metrics.md").lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        let is_metric = name.starts_with("pushpost_") || name.starts_with("process_");
+        let kind = cells.get(2)?.split(' ').next()?;
+        let labels = cells.get(3)?.split(", ").filter(|label| !label.is_empty()).map(str::to_owned);
+        is_metric.then(|| (name.to_owned(), kind.to_owned(), labels.collect()))
+    });
+    rows.collect()
 }
 
 #[test]
-fn names_types_and_labels_are_public() {
-    let text = complete().expose(Exposition::Text);
-    insta::assert_snapshot!(names(&text));
+fn names_types_and_labels_are_as_documented() {
+    let (metrics, _lane) = complete();
+    let (mut exposed, mut documented) = (exposed(&metrics.expose(Exposition::Text)), documented());
+    exposed.sort();
+    documented.sort();
+    assert_eq!(exposed.len(), documented.len(), "metrics");
+    for (exposed, documented) in exposed.iter().zip(&documented) {
+        assert_eq!(exposed, documented);
+    }
 }
 
 #[test]
 fn both_forms_have_the_same_samples() {
-    let metrics = complete();
+    let (metrics, _lane) = complete();
     let samples = |form| {
         let text = metrics.expose(form);
         let is_sample = |line: &&str| !line.starts_with('#') && !line.starts_with("process_");
@@ -171,7 +188,10 @@ fn waits_are_kept_apart_by_priority_and_class() {
     metrics.lanes.post_to_provider_seconds(Priority::High, Class::Direct).observe(wait);
     let text = metrics.expose(Exposition::Text);
     for labels in [r#"priority="low",audience="broadcast""#, r#"priority="high",audience="direct""#] {
-        assert!(text.contains(&format!("pushpost_post_to_provider_seconds_sum{{{labels}}} 40.0\n")), "{text}");
+        assert!(
+            text.contains(&format!("pushpost_post_to_provider_seconds_sum{{{labels}}} 40.0\n")),
+            "{text}"
+        );
         let bucket = format!("pushpost_post_to_provider_seconds_bucket{{le=\"60.0\",{labels}}} 1\n");
         assert!(text.contains(&bucket), "{text}");
     }

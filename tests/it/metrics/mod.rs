@@ -1,3 +1,8 @@
-//! Metrics and figures: each under the load that changes it, and against what is on record.
+//! `GET /metrics` and the figures behind it: which clients may read it, what it counts under load and against what is on
+//! record, and that it never waits for Postgres.
 
+mod access;
+mod counts;
 mod figures;
+mod format;
+mod outage;

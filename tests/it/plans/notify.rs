@@ -21,6 +21,7 @@ use pushpost::queue::notifier::Notifier;
 use pushpost::queue::recorder::{Disposition, OutcomeRecorder};
 use pushpost::store;
 use pushpost::store::SessionPool;
+use pushpost::telemetry::metrics::Metrics;
 use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -58,8 +59,14 @@ impl Node {
         assert_eq!(node_lease.has_peers(), peers > 0);
         let intakes = Arc::new(LaneIntakes::default());
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
-        let (acceptor, committer) =
-            Acceptor::new(pool.clone(), Arc::clone(&node_lease), intakes, None, notifier.clone());
+        let (acceptor, committer) = Acceptor::new(
+            pool.clone(),
+            Arc::clone(&node_lease),
+            intakes,
+            None,
+            notifier.clone(),
+            Metrics::new(),
+        );
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(committer.run(stop.clone()));
         tasks.spawn(notifier.clone().run_sender(pool.clone(), stop.clone()));
@@ -116,8 +123,13 @@ async fn heard(listener: &mut PgListener, pool: &SessionPool) -> usize {
 /// Claims everything and puts it on record.
 async fn send_all(pool: &SessionPool, node: &Node, lane: LaneId, count: usize) {
     let (verdicts, _none) = mpsc::channel(1);
-    let (recorder, writer) =
-        OutcomeRecorder::new(pool.clone(), Arc::new(Leases::default()), node.notifier.clone(), verdicts);
+    let (recorder, writer) = OutcomeRecorder::new(
+        pool.clone(),
+        Arc::new(Leases::default()),
+        node.notifier.clone(),
+        verdicts,
+        Metrics::new(),
+    );
     let mut claimer = Claimer::new(pool.clone(), lane);
     let lease = node.node_lease.id();
     let jobs = claimer.claim(Class::Direct, Priority::Normal, count, lease).await.unwrap();

@@ -166,6 +166,8 @@ async fn e8_the_publishable_key_in_the_wrong_hands() {
     let refused =
         command(program()).args(scopes).env("PUSHPOST__DATABASE__URL", database).status().await.unwrap();
     assert_eq!(refused.code(), Some(64));
+    let metrics = process.http.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("pushpost_http_refused_total{code=\"user_token_invalid\"} 6\n"), "{metrics}");
     assert!(process.stop().await.success());
     let log = process.log();
     assert!(
@@ -177,6 +179,7 @@ async fn e8_the_publishable_key_in_the_wrong_hands() {
     let secrets = [victim.as_str(), &own, "user-seven", "user-eight", "eyJ", &key[12..], &backend[12..]];
     for secret in secrets.into_iter().chain(signatures) {
         assert!(!answers.contains(secret), "{secret} in an answer");
+        assert!(!metrics.contains(secret), "{secret} in /metrics");
         assert!(!log.contains(secret), "{secret} in the log");
     }
 }

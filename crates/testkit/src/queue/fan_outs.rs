@@ -10,6 +10,7 @@ use pushpost::domain::{
 };
 use pushpost::queue::accept::NewNotification;
 use pushpost::store::fan_outs::{self, LockedFanOut};
+use pushpost::telemetry::metrics::Metrics;
 use tokio::sync::Notify;
 
 use super::TestQueue;
@@ -129,6 +130,7 @@ impl TestQueue {
         FanOutWorker {
             pool: self.pool.clone(),
             apps: Arc::new(ServedApps::new([(self.app.id, Arc::clone(&self.app))].into())),
+            metrics: Metrics::new(),
             wake: Arc::new(Notify::new()),
             on_jobs_added: Box::new(move |lane, _, priority| found.lock().unwrap().push((lane, priority))),
         }

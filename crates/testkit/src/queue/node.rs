@@ -16,6 +16,7 @@ use pushpost::queue::recorder::{DeviceTicket, Disposition, OutcomeRecorder};
 use pushpost::store;
 use pushpost::store::SessionPool;
 use pushpost::store::nodes::NodeDescription;
+use pushpost::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -60,14 +61,21 @@ impl QueueNode {
         let leases = Arc::new(Leases::default());
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
         let (verdicts_out, verdicts) = mpsc::channel(1_000);
-        let (recorder, writer) =
-            OutcomeRecorder::new(pool.clone(), Arc::clone(&leases), notifier.clone(), verdicts_out);
+        let metrics = Metrics::new();
+        let (recorder, writer) = OutcomeRecorder::new(
+            pool.clone(),
+            Arc::clone(&leases),
+            notifier.clone(),
+            verdicts_out,
+            Arc::clone(&metrics),
+        );
         let (acceptor, committer) = Acceptor::new(
             pool.clone(),
             Arc::clone(&node_lease),
             Arc::clone(&intakes),
             Some(recorder.clone()),
             notifier,
+            metrics,
         );
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(writer.run(stop.clone()));

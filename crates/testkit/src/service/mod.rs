@@ -42,6 +42,8 @@ pub struct TestService {
 
 struct Node {
     address: Option<SocketAddr>,
+    /// Answers `/healthz` and `/metrics`.
+    health_address: SocketAddr,
     shutdown: Shutdown,
     reload: ReloadHandle,
     running: JoinSet<anyhow::Result<()>>,
@@ -96,10 +98,11 @@ impl TestService {
         let service = Service::start(sources.load().unwrap(), role).await.unwrap();
         let (sources, reload) = Reload::new(sources);
         service.reload(sources);
-        let (address, shutdown) = (service.address(), Shutdown::default());
+        let (address, health_address) = (service.address(), service.health_address());
+        let shutdown = Shutdown::default();
         let mut running = JoinSet::new();
         running.spawn(service.run(shutdown.clone()));
-        self.nodes.push(Node { address, shutdown, reload, running });
+        self.nodes.push(Node { address, health_address, shutdown, reload, running });
     }
 
     /// All nodes read their configuration again; answers the first error.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::TestService;
 use crate::answer::Answer;
 use crate::documented::assert_documented;
+use crate::scrape::Scrape;
 
 impl TestService {
     pub(super) async fn ask_as_backend(&self, method: Method, path: &str) -> Answer {
@@ -82,6 +83,18 @@ impl TestService {
     pub fn node_url(&self, node: usize, path: &str) -> String {
         let address = self.nodes[node].address.expect("it has an API");
         format!("http://{address}{path}")
+    }
+
+    /// Where a node answers its probes and `/metrics`.
+    pub fn health_url(&self, node: usize, path: &str) -> String {
+        format!("http://{}{path}", self.nodes[node].health_address)
+    }
+
+    /// The metrics of one node.
+    pub async fn scrape(&self, node: usize) -> Scrape {
+        let answer = self.http.get(self.health_url(node, "/metrics")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        Scrape::read(answer.text().await.unwrap())
     }
 
     async fn ask_with(&self, secret: &str, method: Method, path: &str, body: Option<String>) -> Answer {
