@@ -10,7 +10,8 @@ use http::request::Parts;
 use super::State;
 use super::error::{ApiError, KeyFault};
 use super::rates::RateExceeded;
-use crate::domain::{App, KeyId, Scope, Scopes};
+use super::request_trace::RequestTrace;
+use crate::domain::{App, KeyId, Scope, Scopes, TraceContext};
 use crate::registry::keys::{self, AuthenticationError};
 
 /// What a route requires: a key with one of these scopes, or `admin`.
@@ -55,6 +56,8 @@ pub struct Caller<R> {
     pub key: KeyId,
     /// All scopes of the key.
     pub scopes: Scopes,
+    /// The span of the request. None: it is not recorded.
+    pub trace: Option<TraceContext>,
     right: PhantomData<R>,
 }
 
@@ -94,7 +97,9 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         if !R::SCOPES.iter().any(|scope| key.scopes.has(*scope)) {
             return Err(ApiError::MissingScope(R::SCOPES));
         }
-        Ok(Self { app, key: key.id, scopes: key.scopes, right: PhantomData })
+        let trace = parts.extensions.get::<RequestTrace>();
+        let trace = trace.and_then(|trace| trace.context(!key.scopes.is_publishable()));
+        Ok(Self { app, key: key.id, scopes: key.scopes, trace, right: PhantomData })
     }
 }
 

@@ -31,6 +31,7 @@ mod users;
 mod drain_body;
 mod request_id;
 mod request_layer;
+mod request_trace;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 use batch_permits::BatchPermits;
 use error::{ApiError, NotFoundKind};
 use metrics::MetricsAccess;
@@ -105,6 +107,8 @@ pub struct StateParts {
     pub node_lease: Arc<NodeLease>,
     /// What `/metrics` answers.
     pub metrics: Arc<Metrics>,
+    /// Takes the spans of requests.
+    pub tracer: Tracer,
 }
 
 impl From<StateParts> for State {
@@ -184,7 +188,8 @@ pub fn router(state: State, surface: Surface) -> Router {
     let routes = Router::from(routes);
     let (origins, metrics) = (Arc::clone(&state.cors_origins), Arc::clone(&state.metrics));
     let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
-    with_outer_layers(routes.with_state(state), origins, metrics)
+    let tracer = state.tracer.clone();
+    request_trace::wrap(with_outer_layers(routes.with_state(state), origins, metrics), &tracer)
 }
 
 /// Adds the layers that every answer passes, also the answers of a node that is starting.

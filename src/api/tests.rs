@@ -68,6 +68,7 @@ pub(super) fn shared() -> StateParts {
         notifier: Notifier::idle(),
         node_lease: Arc::new(NodeLease::alone()),
         metrics: Metrics::new(),
+        tracer: Tracer::default(),
     }
 }
 

@@ -52,6 +52,8 @@ impl Config {
             body_bytes, targets, batch_items, topics, max_pending, requests_per_second, register_per_minute);
         section!(changes, "retention", &self.retention, &new.retention, applied [],
             notifications, content, quarantine);
+        section!(changes, "telemetry", &self.telemetry, &new.telemetry, applied [],
+            endpoint as "otlp_endpoint", headers as "otlp_headers", sample_ratio, service_name, trace_url);
         for (name, old) in &self.apps {
             let name_of_table = format!("apps.{name}");
             match new.apps.get(name) {

@@ -17,6 +17,7 @@ mod postgres_url;
 mod retention;
 mod server;
 mod sources;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod user_tokens;
@@ -34,6 +35,7 @@ pub use postgres_url::{PostgresHost, PostgresUrl};
 pub use retention::{RETENTION_MAX, RetentionSettings};
 pub use server::ServerSettings;
 pub use sources::Sources;
+pub use telemetry::TelemetrySettings;
 pub use user_tokens::{UserTokenKey, UserTokenSettings};
 
 use crate::provider::Providers;
@@ -58,6 +60,8 @@ pub struct Config {
     pub limits: LimitSettings,
     /// The section `[retention]`.
     pub retention: RetentionSettings,
+    /// The section `[telemetry]`.
+    pub telemetry: TelemetrySettings,
     /// The sections `[apps.<name>]`, by name.
     pub apps: BTreeMap<String, AppSettings>,
 }
@@ -67,7 +71,7 @@ impl Config {
     /// are the built-in ones; [`Sources`] reads a configuration with further ones.
     ///
     /// Variables are `PUSHPOST__SECTION__KEY`, `DATABASE_URL` for `database.url`, and `HTTPS_PROXY` with `NO_PROXY` if
-    /// `[network]` names no proxy. A variable with the words of a key but other underscores is a fault.
+    /// `[network]` names no proxy, and the variables of OpenTelemetry for what `[telemetry]` leaves out. A variable with the words of a key but other underscores is a fault.
     ///
     /// # Errors
     /// The file can't be read, or all faults in it, in the environment and in the named files.
@@ -106,6 +110,7 @@ impl Config {
             delivery: DeliverySettings::read(root.section("delivery")),
             limits: LimitSettings::read(root.section("limits")),
             retention: RetentionSettings::read(root.section("retention")),
+            telemetry: TelemetrySettings::read(root.section("telemetry"), environment),
             apps: apps(&root.section("apps"), &providers),
             providers,
         };

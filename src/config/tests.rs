@@ -3,6 +3,7 @@
 mod changes;
 mod cleanups;
 mod further_provider;
+mod telemetry;
 mod user_tokens;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ impl Folder {
         folder.write("firebase.json", ACCOUNT);
         folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
         folder.write("users.pem", USERS_PEM);
+        folder.write("otlp-headers", "x-api-key=abc\n");
         folder
     }
 

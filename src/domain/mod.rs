@@ -35,6 +35,7 @@ mod target;
 pub(crate) mod test_platform;
 mod time_zone;
 mod topic;
+mod trace_context;
 mod ttl;
 mod user_token;
 mod whole_number;
@@ -74,6 +75,7 @@ pub use short_text::{AppVersion, UserId};
 pub use target::{References, RejectedToken, Target};
 pub use time_zone::TimeZone;
 pub use topic::{SubscriptionTerm, TopicName};
+pub use trace_context::{SpanId, TraceContext};
 pub use ttl::{BadDuration, Ttl, duration_text, parse_duration, remaining_secs};
 pub use user_token::{
     BadUserToken, BadUserTokenKey, UserTokenAlgorithm, UserTokenClaims, UserTokenReason, UserTokenVerifier,

@@ -31,6 +31,7 @@ use crate::queue::recorder::OutcomeRecorder;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use crate::telemetry::metrics::{Metrics, RuntimeName};
+use crate::telemetry::trace::Tracer;
 use crate::{api, dispatch, maintenance};
 
 /// Batches of findings about tokens that wait for the pruner. Further ones are dropped, because a later attempt finds
@@ -52,6 +53,7 @@ pub(super) struct Core {
     pub(super) installation: InstallationKey,
     pub(super) pruning_guards: Arc<PruningGuards>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
 }
 
 impl Core {
@@ -214,6 +216,7 @@ impl Core {
             notifier: self.notifier.clone(),
             node_lease: Arc::clone(&self.node_lease),
             metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
         });
         listeners.open(&state);
     }

@@ -20,6 +20,7 @@ mod service_manager;
 mod stages;
 mod supervisor;
 mod threads;
+mod traces;
 
 use tokio_util::sync::CancellationToken;
 

@@ -18,6 +18,7 @@ use super::reload::{Reload, Reloader};
 use super::served::{Additions, Served};
 use super::stages::ShutdownStages;
 use super::supervisor::TaskFailure;
+use super::traces;
 use super::{Role, Shutdown, hostname, node_figures};
 use crate::api::health::Health;
 use crate::config::Config;
@@ -26,6 +27,7 @@ use crate::queue::notifier::Notifier;
 use crate::store::SessionPool;
 use crate::store::nodes::NodeDescription;
 use crate::telemetry::metrics::{Metrics, RefreshGuard};
+use crate::telemetry::trace::TraceExporter;
 use crate::{maintenance, store};
 
 /// After the drain: how long the recorder may take for the last outcomes, and each following step of the shutdown.
@@ -47,6 +49,8 @@ pub struct Service {
     node_pool: SessionPool,
     served: Served,
     _refreshes: [RefreshGuard; 2],
+    /// None: nothing is traced.
+    traces: Option<TraceExporter>,
 }
 
 impl Service {
@@ -96,7 +100,7 @@ impl Service {
             () = stop.cancelled() => Err(PostgresUnusable::Stopped.into()),
         };
         match assembled {
-            Ok(Parts { node_lease, node_pool, served, lease_shown }) => Ok(Some(Self {
+            Ok(Parts { node_lease, node_pool, served, lease_shown, traces }) => Ok(Some(Self {
                 config,
                 database,
                 node_lease,
@@ -107,6 +111,7 @@ impl Service {
                 node_pool,
                 served,
                 _refreshes: [draining, lease_shown],
+                traces,
             })),
             Err(error) => {
                 health.start_draining();
@@ -160,6 +165,8 @@ impl Service {
         let additions = Additions::find(&no_app, config, role, &pool).await?;
         let node_lease = enter(&pool, database, config, role).await?;
 
+        let (tracer, traces) = traces::start(&config.telemetry, &node_lease, &metrics.trace)?;
+
         let intakes = Arc::default();
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
         let core = Core {
@@ -171,6 +178,7 @@ impl Service {
             installation,
             pruning_guards: Arc::default(),
             metrics: Arc::clone(metrics),
+            tracer,
         };
 
         let recorder = core.start_recorder(database, &stages.record);
@@ -193,7 +201,7 @@ impl Service {
         // After the API: once `/readyz` answers 200, requests are answered.
         core.start_health(database, health, &stages.heartbeat);
         let lease_shown = node_figures::show_lease(metrics, &core.node_lease);
-        Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served, lease_shown })
+        Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served, lease_shown, traces })
     }
 
     /// Runs until `shutdown`, or until a task ends by itself.
@@ -255,6 +263,9 @@ impl Service {
             }
             Err(_) => tracing::warn!(detail = NOT_REMOVED, "node row is not removed at shutdown"),
         }
+        if let Some(traces) = self.traces {
+            traces.shutdown().await;
+        }
         let _late = timeout(SHUTDOWN_STEP_TIMEOUT, self.node_pool.close()).await;
         if let Err(error) = self.database.close().await {
             tracing::error!(%error, "database is not closed cleanly");
@@ -268,6 +279,7 @@ struct Parts {
     node_pool: SessionPool,
     served: Served,
     lease_shown: RefreshGuard,
+    traces: Option<TraceExporter>,
 }
 
 /// Adds this node's row. On an embedded database that no other process uses, every other node is an earlier process

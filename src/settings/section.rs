@@ -237,6 +237,16 @@ impl<'a> Section<'a> {
         Some(file)
     }
 
+    /// The certificates in a file that an environment variable names which sets no key.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn ca_file_at(&self, path: &Path) -> std::io::Result<CaFile> {
+        let read = CaFile::read(path);
+        self.reading.hasher.add(&read);
+        read
+    }
+
     /// A secret, inline under `key` or in the file that `file_key` names. One from the environment overrides one from
     /// the file.
     pub fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {

@@ -1,4 +1,4 @@
-//! The log: its destination, format and levels. Started once, by `cli`.
+//! The log: its destination, format and levels. Started once, by `cli`. Traces are in [`trace`].
 //!
 //! A service and a command log to stderr, because stdout is for data; the demo logs to a file. A line has a message
 //! that is clear by itself, and fields to search by; `detail` is the cause and `hint` the operator's next step. No line
@@ -9,6 +9,7 @@ mod levels;
 pub mod metrics;
 mod panics;
 mod queue;
+pub mod trace;
 
 use std::fmt::Display;
 use std::fs::File;

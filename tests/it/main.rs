@@ -24,4 +24,5 @@ mod queue;
 mod sessions;
 mod start;
 mod testkit;
+mod traces;
 mod whole;

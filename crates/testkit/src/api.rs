@@ -89,6 +89,7 @@ impl TestApi {
             notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),
             node_lease,
             metrics: Metrics::new(),
+            tracer: pushpost::telemetry::trace::Tracer::default(),
         });
         Self { database, shop, other, health, router: router(state, Surface::All) }
     }

@@ -15,6 +15,7 @@
 //! | [`schema`] | judges JSON by the schemas of the OpenAPI document |
 //! | [`queue`] | the queue without providers and HTTP: [`queue::TestQueue`] |
 //! | [`user_tokens`] | tokens by which an app proves its user |
+//! | [`collector`] | a receiver of traces, which can refuse and hang |
 //! | [`processes`] | `pushpost` as child processes: on one machine, as a cluster |
 //! | [`postgres_proxy`] | a way to Postgres that is cut, falls silent, or becomes read-only |
 //! | [`held_time`] | a clock that moves only when a test says so |
@@ -29,6 +30,7 @@
 pub mod answer;
 pub mod api;
 pub mod apps;
+pub mod collector;
 pub mod database;
 mod documented;
 mod hang_guard;

@@ -18,7 +18,7 @@ use crate::wait::{POLL_INTERVAL, WAIT_MAX};
 /// An installation, and what its nodes have in common.
 pub struct TestCluster {
     installation: Installation,
-    /// `PUSHPOST__DELIVERY__…`, with a value for each.
+    /// `PUSHPOST__DELIVERY__…` and others, with a value for each.
     variables: Vec<(String, String)>,
     key: String,
 }
@@ -37,6 +37,11 @@ impl TestCluster {
             (format!("PUSHPOST__DELIVERY__{}", key.to_uppercase()), (*value).to_owned())
         };
         Self { installation, variables: delivery.iter().map(variable).collect(), key }
+    }
+
+    /// Sets an environment variable of the processes that are started from now on.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts a process that reaches Postgres by this URL, and waits until it is ready.

@@ -1,0 +1,4 @@
+//! Traces: which requests are recorded, what becomes of spans, and how little a collector can do to the service.
+
+mod collectors;
+mod requests;
