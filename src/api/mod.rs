@@ -75,6 +75,8 @@ pub struct StateParts {
     pub providers: Providers,
     /// The connections of reads and of the registry.
     pub pool: SessionPool,
+    /// What explains or shows to operators is read through it, so that requests don't wait for that.
+    pub observe: SessionPool,
     /// Finds the devices of audiences.
     pub lookup: DeviceLookup,
     /// Makes public ids.

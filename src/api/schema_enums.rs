@@ -10,7 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ProblemCode;
 use crate::domain;
-use crate::notifications::history;
+use crate::notifications::{history, why};
 use crate::provider::built_in_platforms;
 use crate::registry::registration;
 
@@ -61,6 +61,10 @@ enumerations! {
     AttemptOutcome: history::AttemptOutcome::ALL.iter().copied();
     /// What a device waited for before an attempt.
     WaitCause: history::WaitCause::ALL.iter().copied();
+    /// What a part of a device's time went to.
+    DelayCause: why::DelayCause::ALL.iter().copied();
+    /// What the times are those of: the device alone, or a receipt that it shares.
+    Precision: why::Precision::ALL.iter().copied();
     /// Whether a device is sent to.
     DeviceStatus: DEVICE_STATUSES;
     /// How a device became known.

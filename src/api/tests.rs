@@ -46,6 +46,7 @@ pub(super) fn shared() -> StateParts {
         apps: Arc::default(),
         providers: Providers::default(),
         pool: pool.clone(),
+        observe: pool.clone(),
         lookup: DeviceLookup::unshared(pool.clone()),
         installation: InstallationKey::new([7; 32]),
         keys: ApiKeys::new(pool.clone()),

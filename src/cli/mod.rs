@@ -24,6 +24,7 @@ mod simulate;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ enum Command {
     Nodes(nodes::NodesArgs),
     Tokens(tokens::TokensArgs),
     Send(send::SendArgs),
+    Why(why::WhyArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
@@ -111,6 +113,7 @@ impl Command {
                 Self::Nodes(nodes) => nodes.run().await,
                 Self::Tokens(tokens) => tokens.run().await,
                 Self::Send(send) => send.run().await,
+                Self::Why(why) => why.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,
             }
         })

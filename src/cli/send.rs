@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::client::{ServiceArgs, ServiceClient};
 use super::command_error::CommandError;
-use super::{output, progress};
+use super::{output, progress, why};
 
 const NOTIFICATIONS: &str = "/v1/notifications";
 /// The first pause between two looks at the notification. It doubles up to [`PAUSE_MAX`].
@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 1_000;
 /// The longest token from stdin: more than the longest of any provider.
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
-/// Send one push over HTTP, wait for its outcome and print it; exit code 0 if the provider accepted it for every device
+/// Send one push over HTTP, wait for its outcome, and print it and what its time went to; exit code 0 if the provider accepted it for every device
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("audience").required(true), group = ArgGroup::new("text").required(true).multiple(true))]
 pub(super) struct SendArgs {
@@ -59,7 +59,7 @@ pub(super) struct SendArgs {
     /// End once the service has stored it, without waiting for the outcome
     #[arg(long)]
     no_wait: bool,
-    /// Print the notification with its first 1,000 deliveries as JSON; with --no-wait the service's answer
+    /// Print the notification with its first 1,000 deliveries and what made the last one late, as JSON; with --no-wait the service's answer
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -114,13 +114,18 @@ impl SendArgs {
         }
         let (answer, notification) = until_done(&client, &path).await?;
         let deliveries = client.get(&format!("{path}/deliveries?limit={LISTED_MAX}")).await?["items"].take();
+        // A service of another version may not say it; the outcome counts all the same.
+        let why = why::ask(&client, id, None).await.unwrap_or_default();
         if self.json {
-            output::line(&with_deliveries(answer, deliveries).to_string())?;
+            output::line(&with_details(answer, deliveries, why).to_string())?;
         } else {
             let deliveries: Vec<Delivery> = serde_json::from_value(deliveries).map_err(|_| unreadable())?;
             output::line(&table(&deliveries))?;
             if let Some(note) = notification.not_listed(deliveries.len()) {
                 eprintln!("{note}");
+            }
+            if let Ok(text) = why::as_text(&why) {
+                output::line(&text)?;
             }
         }
         notification.judge()
@@ -221,8 +226,9 @@ impl Notification {
     }
 }
 
-fn with_deliveries(mut answer: Value, deliveries: Value) -> Value {
+fn with_details(mut answer: Value, deliveries: Value, why: Value) -> Value {
     answer["deliveries"] = deliveries;
+    answer["why"] = why;
     answer
 }
 

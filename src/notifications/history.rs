@@ -45,7 +45,7 @@ pub fn of_device(recorded: &RecordedAttempts, device: DeviceId) -> Vec<PastAttem
     let attempts = recorded.by_device.get(&device).map_or(&[][..], Vec::as_slice);
     let mut before: Option<&RecordedAttempt> = None;
     let mut history = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
+    for attempt in attempts.iter().filter(|attempt| !attempt.is_move()) {
         let start = match before {
             Some(before) => Some(before.at),
             // Of a longer history the first attempts were not read.
@@ -153,15 +153,17 @@ mod tests {
         RecordedAttempt {
             attempt: number,
             lane: LANE,
+            ready_at: None,
             began_at: Some(at(began)),
             at: at(ended),
             status,
             reason,
+            is_shared: false,
         }
     }
 
     fn stop(state: LaneState, began: i64, ended: Option<i64>) -> LaneStop {
-        LaneStop { state, began_at: at(began), ended_at: ended.map(at) }
+        LaneStop { state, reason: None, began_at: at(began), ended_at: ended.map(at) }
     }
 
     fn history(attempts: Vec<RecordedAttempt>, stops: Vec<LaneStop>) -> Vec<(String, i64, &'static str)> {

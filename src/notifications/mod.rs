@@ -11,3 +11,4 @@ pub mod replay;
 pub mod rules;
 pub mod send;
 pub mod status;
+pub mod why;

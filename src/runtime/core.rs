@@ -200,6 +200,7 @@ impl Core {
             providers: config.providers.clone(),
             apps,
             pool: database.pool().clone(),
+            observe: database.observe_pool(),
             lookup,
             installation: self.installation.clone(),
             keys,

@@ -200,8 +200,8 @@ pub async fn write_page(
           from unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)),
         -- Lists of at most $17 devices.
         new_jobs as (
-          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, device_count, devices)
-          select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, device_count, devices, found_at)
+          select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part, now()
           from (select lane_id, devices[start : start + $17::int - 1] as part
                 from devices_by_lane, generate_series(1, cardinality(devices), $17::int) start) parts
           returning lane_id, device_count),

@@ -170,7 +170,7 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         -- no device left then.
         owned as materialized (
           select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt, l.unanswered, l.in_doubt,
-                 l.last_reason,
+                 l.last_reason, ready_at(l.class, l.due_at, l.found_at) as ready_at,
                  i.finished, i.accepted, i.rejected, i.token_dead, i.expired, i.cancelled, i.unknown, i.retried,
                  i.outcomes, i.reasons, i.reason_indexes, i.provider_ids, i.began_ms, i.first, i.last
           from incoming i
@@ -192,12 +192,12 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         new_receipts as (
           insert into receipts (notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired,
                                 cancelled, unknown, retried, shape, first_device, last_device, devices, outcomes,
-                                reasons, reason_indexes, provider_ids, began_at, last_reason)
+                                reasons, reason_indexes, provider_ids, began_at, last_reason, ready_at)
           select notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired, cancelled,
                  unknown, retried, shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1),
                  ($20::bigint[])[first], ($20::bigint[])[last], ($20::bigint[])[first:last], outcomes,
                  string_to_array(reasons, E'\n'), reason_indexes, string_to_array(provider_ids, E'\n', ''),
-                 now() - make_interval(secs => began_ms / 1000.0), last_reason
+                 now() - make_interval(secs => began_ms / 1000.0), last_reason, ready_at
           from owned),
         -- An attempt in doubt counts as unanswered if another attempt follows. The same attempt in another lane stays in
         -- doubt. Both counters stop at the end of smallint: with a short retry_max, 28 days have room for more attempts.

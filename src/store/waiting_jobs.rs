@@ -46,7 +46,8 @@ macro_rules! end_jobs {
         -- Bit 7 of an outcome says that there was no attempt: a job in doubt may have had one.
         new_receipts as (
           insert into receipts (notification_id, job_id, lane_id, attempt, expired, unknown, token_dead, cancelled, shape,
-                                first_device, last_device, devices, outcomes, reasons, reason_indexes, last_reason)
+                                first_device, last_device, devices, outcomes, reasons, reason_indexes, last_reason,
+                                ready_at)
           select notification_id, job_id, lane_id, attempt,
                  case status when 4 then open_count else 0 end, case status when 6 then open_count else 0 end,
                  case status when 3 then open_count else 0 end, case status when 5 then open_count else 0 end,
@@ -56,7 +57,7 @@ macro_rules! end_jobs {
                  array[case when status = 6 then 'no_answer' else "#
                 + $reason
                 + r#" end],
-                 decode(repeat('01', open_count), 'hex'), last_reason
+                 decode(repeat('01', open_count), 'hex'), last_reason, ready_at(class, due_at, found_at)
           from counted where open_count > 0)
         select (select count(*) from deleted_jobs) as "jobs!",
                coalesce((select sum(open_count) from counted where status = 5), 0)::bigint as "cancelled!""#

@@ -67,6 +67,7 @@ impl TestApi {
             providers: pushpost::provider::Providers::default(),
             apps: Arc::new(ServedApps::new(apps)),
             pool: database.pool.clone(),
+            observe: database.pool.clone(),
             lookup: DeviceLookup::unshared(database.pool.clone()),
             installation,
             keys: ApiKeys::new(database.pool.clone()),

@@ -177,7 +177,7 @@ impl ApiError {
                 let problem = Problem::new(ProblemCode::NotFound, kind.in_words());
                 match kind {
                     NotFoundKind::Lane(names) => problem.with("supported", names),
-                    NotFoundKind::Path | NotFoundKind::Id => problem,
+                    NotFoundKind::Path | NotFoundKind::Id | NotFoundKind::DeviceOfNotification => problem,
                 }
             }
             Self::MethodNotAllowed => {

@@ -42,6 +42,8 @@ pub enum NotFoundKind {
     Path,
     /// The id, topic or user is unknown, or another app's.
     Id,
+    /// The notification has no such device.
+    DeviceOfNotification,
     /// The app has no lane of this name with credentials; it has these.
     Lane(Vec<String>),
 }
@@ -52,6 +54,7 @@ impl NotFoundKind {
         match self {
             Self::Path => "No such path.".to_owned(),
             Self::Id => "This app has nothing with this id or name.".to_owned(),
+            Self::DeviceOfNotification => "The notification was not for this device.".to_owned(),
             Self::Lane(lanes) if lanes.is_empty() => {
                 "No such lane; the app has credentials for none.".to_owned()
             }

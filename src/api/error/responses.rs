@@ -51,6 +51,8 @@ problem_sets! {
     FilteredListProblems: WITH_KEY, &[Unprocessable];
     /// Problems of `GET /v1/notifications/{id}/deliveries`.
     DeliveryListProblems: WITH_KEY, &[NotFound, Unprocessable];
+    /// Problems of `GET /v1/notifications/{id}/why`.
+    WhyProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of reading one thing by its id.
     ReadProblems: WITH_KEY, &[NotFound];
     /// Problems of changing or removing one thing by its id.

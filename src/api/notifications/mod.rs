@@ -17,6 +17,7 @@ pub(super) mod send;
 mod send_time;
 mod status;
 mod unmatched;
+mod why;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -34,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(cancel_label::cancel))
         .routes(routes!(preview::preview))
         .routes(routes!(deliveries::list))
+        .routes(routes!(why::why))
 }
 
 /// The readers of bodies, for the test that compares it with the OpenAPI document.

@@ -120,9 +120,10 @@ macro_rules! insert_batch {
                 + $stored
                 + r#"),
         new_jobs as (
-          insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, device_count, devices)
+          insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, device_count, devices, found_at)
           select id, lane, priority, coalesce(due_at, now()), coalesce(due_at, now()) + make_interval(secs => window_secs),
-                 node, (last - first + 1)::smallint, ($19::bigint[])[first:last]
+                 node, (last - first + 1)::smallint, ($19::bigint[])[first:last],
+                 case when due_at is not null then now() end
           from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[],
                       $40::timestamptz[])
             as incoming(id, lane, priority, window_secs, node, first, last, due_at)

@@ -14,7 +14,7 @@ use crate::store::Session;
 pub const ATTEMPTS_MAX: usize = 100;
 const STOPS_MAX: i64 = 1_000;
 
-/// One attempt at one device, or its end without an attempt, as its receipt has it.
+/// One attempt at one device, or its end without an attempt, or its move to another lane, as its receipt has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordedAttempt {
     /// Which attempt it was. A probe of the other APNs environment has the number of the attempt before. Of an end without an
@@ -22,6 +22,8 @@ pub struct RecordedAttempt {
     pub attempt: u16,
     /// The lane that it was made in, or in which the device waited.
     pub lane: LaneId,
+    /// From when on it could be made: when the device was found, or when the retry was due. None: when the notification was due.
+    pub ready_at: Option<DateTime<Utc>>,
     /// When it began. Devices that are recorded together have the time of the first one. None: the device ended without an
     /// attempt.
     pub began_at: Option<DateTime<Utc>>,
@@ -31,13 +33,17 @@ pub struct RecordedAttempt {
     pub status: DeliveryStatus,
     /// The reason that it gave.
     pub reason: Option<String>,
+    /// The receipt has other devices too, so the times may be theirs.
+    pub is_shared: bool,
 }
 
 /// A time in which a lane did not send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LaneStop {
     /// Why: what an operator decided, or the worst state that nodes reported.
     pub state: LaneState,
+    /// The provider's reason for it.
+    pub reason: Option<String>,
     /// When it began.
     pub began_at: DateTime<Utc>,
     /// When it ended. None: it lasts.
@@ -49,8 +55,8 @@ pub struct LaneStop {
 pub struct RecordedAttempts {
     /// When the notification was due.
     pub due_at: DateTime<Utc>,
-    /// The attempts at each device, in their order, and its end if that was without an attempt; of more than [`ATTEMPTS_MAX`]
-    /// the last ones.
+    /// The attempts at each device, in their order, with moves to another lane, and its end if that was without an attempt; of
+    /// more than [`ATTEMPTS_MAX`] the last ones.
     pub by_device: HashMap<DeviceId, Vec<RecordedAttempt>>,
     /// The stops of each lane since the notification was due, in their order.
     pub stops: HashMap<LaneId, Vec<LaneStop>>,
@@ -60,6 +66,11 @@ impl RecordedAttempt {
     /// Until when the device had waited.
     pub fn waited_until(&self) -> DateTime<Utc> {
         self.began_at.unwrap_or(self.at)
+    }
+
+    /// True if the device went on to another lane without an attempt in this one.
+    pub fn is_move(&self) -> bool {
+        self.began_at.is_none() && self.status == DeliveryStatus::Pending
     }
 }
 
@@ -85,13 +96,15 @@ pub(super) async fn read(
 }
 
 /// Receipts of other devices are left out by the range of their devices, so only a few lists of a large notification are read.
-async fn attempts(
+pub(super) async fn attempts(
     conn: &mut Session,
     id: NotificationId,
     devices: &[i64],
 ) -> Result<HashMap<DeviceId, Vec<RecordedAttempt>>, Error> {
     let rows = sqlx::query!(
         r#"select receipt_id, lane_id, attempt, began_at, recorded_at, device as "device!",
+                  -- 0: the device ended when it was found.
+                  case when job_id = 0 then recorded_at else ready_at end as ready_at, cardinality(devices) > 1 as "is_shared!",
                   get_byte(outcomes, place::int - 1) as "outcome!", reasons[get_byte(reason_indexes, place::int - 1)] as reason
            from receipts cross join lateral unnest(devices) with ordinality as listed(device, place)
            where notification_id = $1 and first_device <= $2 and last_device >= $3 and device = any($4)
@@ -110,16 +123,16 @@ async fn attempts(
         let byte = u8::try_from(row.outcome).unwrap_or(u8::MAX);
         let OutcomeByte { status, attempted } = OutcomeByte::decode(byte).ok_or(odd)?;
         let of_device = by_device.entry(DeviceId(row.device)).or_default();
-        // A device that moved to another lane is still pending.
-        let is_told = attempted || status != DeliveryStatus::Pending;
-        if is_told && of_device.len() < ATTEMPTS_MAX {
+        if of_device.len() < ATTEMPTS_MAX {
             of_device.push(RecordedAttempt {
                 attempt: row.attempt.unsigned_abs(),
                 lane: LaneId(row.lane_id),
+                ready_at: row.ready_at,
                 began_at: attempted.then_some(row.began_at),
                 at: row.recorded_at,
                 status,
                 reason: row.reason,
+                is_shared: row.is_shared,
             });
         }
     }
@@ -127,7 +140,8 @@ async fn attempts(
     Ok(by_device)
 }
 
-async fn stops(
+/// The stops of lanes from `from` until `until`.
+pub(super) async fn stops(
     conn: &mut Session,
     mut lanes: Vec<i32>,
     from: DateTime<Utc>,
@@ -136,7 +150,7 @@ async fn stops(
     lanes.sort_unstable();
     lanes.dedup();
     let rows = sqlx::query!(
-        r#"select c.lane_id, c.state, c.began_at, nullif(c.ended_at, 'infinity') as ended_at
+        r#"select c.lane_id, c.state, c.reason, c.began_at, nullif(c.ended_at, 'infinity') as ended_at
            from unnest($1::int[]) as lane(id) cross join lateral (
              select * from lane_changes
              where lane_id = lane.id and ended_at > $2
@@ -157,7 +171,7 @@ async fn stops(
     let mut stops: HashMap<LaneId, Vec<LaneStop>> = HashMap::new();
     for row in rows {
         if let Some(state) = LaneState::from_code(row.state) {
-            let stop = LaneStop { state, began_at: row.began_at, ended_at: row.ended_at };
+            let stop = LaneStop { state, reason: row.reason, began_at: row.began_at, ended_at: row.ended_at };
             stops.entry(LaneId(row.lane_id)).or_default().push(stop);
         }
     }

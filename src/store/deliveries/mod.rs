@@ -5,6 +5,7 @@
 //! twice, with the final outcome last. Each page comes from one snapshot.
 
 mod attempts;
+mod course;
 mod erased;
 mod timeline;
 mod unfold;
@@ -18,6 +19,7 @@ use super::sessions::begin_with;
 use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, References, UserId};
 use crate::store::{Session, SessionPool};
 pub use attempts::{ATTEMPTS_MAX, LaneStop, RecordedAttempt, RecordedAttempts};
+pub use course::{CourseEnd, DeviceCourse, WaitingJob, course};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 

@@ -92,14 +92,14 @@ pub async fn cancel(conn: &mut Session, jobs: &[JobId], devices: &[DeviceId]) ->
         -- 5 cancelled, 6 unknown. Bit 7 of an outcome says that there was no attempt: a job in doubt may have had one.
         new_receipts as (
           insert into receipts (notification_id, job_id, lane_id, attempt, cancelled, unknown, shape, first_device,
-                                last_device, devices, outcomes, reasons, reason_indexes, last_reason)
+                                last_device, devices, outcomes, reasons, reason_indexes, last_reason, ready_at)
           select notification_id, job_id, lane_id, attempt, case when may_be_sent then 0 else open_count end,
                  case when may_be_sent then open_count else 0 end,
                  shape_of(open_devices[1], open_devices[open_count], open_count), open_devices[1],
                  open_devices[open_count], open_devices,
                  decode(repeat(case when in_doubt then '06' when may_be_sent then '86' else '85' end, open_count), 'hex'),
                  array[case when may_be_sent then 'no_answer' else 'device_gone' end],
-                 decode(repeat('01', open_count), 'hex'), last_reason
+                 decode(repeat('01', open_count), 'hex'), last_reason, ready_at(class, due_at, found_at)
           from ended)
         select coalesce(sum(open_count) filter (where not may_be_sent), 0) as "cancelled!" from ended
         "#,

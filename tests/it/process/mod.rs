@@ -13,3 +13,4 @@ mod queue;
 mod reloads;
 mod secrets;
 mod send;
+mod why;

@@ -19,7 +19,8 @@ async fn a_push_from_the_shell_says_what_became_of_it() {
 
     let accepted =
         run("send --app shop --user u1 --title Hello --body World --ttl 1h --priority high", &by).await;
-    let shown = [phone.as_str(), &other, "apns", "fcm", "accepted", "DEVICE"];
+    let shown =
+        [phone.as_str(), &other, "apns", "fcm", "accepted", "DEVICE", "CAUSE", "ccepted at attempt 1."];
     assert_ended(&accepted, 0, &shown, &["ntf_", " is stored\n"]);
     let token =
         run_with_input("send --token - --platform apns --title Hello", &by, &format!("{}\n", hex("a1")))
@@ -42,6 +43,7 @@ async fn a_push_from_the_shell_says_what_became_of_it() {
     let printed: Value = serde_json::from_slice(&as_json.stdout).unwrap();
     assert_eq!(printed["counts"]["accepted"], 1);
     assert_eq!(printed["deliveries"][0]["status"], "accepted");
+    assert_eq!(printed["why"]["device"], printed["deliveries"][0]["device"]);
 
     let before = sent(&service.ledger()).len();
     service.lanes().pause(fcm::LANE).await;

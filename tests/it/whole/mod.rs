@@ -37,3 +37,4 @@ mod throttles;
 mod time;
 mod unanswered;
 mod unreachable;
+mod why;
