@@ -11,6 +11,7 @@ COPY .sqlx .sqlx
 COPY migrations migrations
 COPY benches benches
 COPY crates crates
+COPY docs docs
 COPY src src
 COPY tests tests
 RUN SQLX_OFFLINE=true cargo build --profile dist --locked --bin pushpost

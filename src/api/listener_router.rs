@@ -1,4 +1,4 @@
-//! The routes of a listener: health only while the node starts, everything after that. Used by `serve`.
+//! The routes of a listener: health, metrics and pages while the node starts, everything after that. Used by `serve`.
 //!
 //! A listener accepts connections from the beginning, so that probes are answered while the node waits for the
 //! database.
@@ -11,7 +11,7 @@ use tower::{ServiceExt, service_fn};
 
 use super::error::{ApiError, NotFoundKind};
 use super::health::Health;
-use super::{State, Surface, router, with_outer_layers};
+use super::{State, Surface, pages, router, with_outer_layers};
 use crate::domain::Origin;
 use crate::telemetry::metrics::{Gauge, Metrics};
 
@@ -39,6 +39,7 @@ impl ListenerRouter {
         surface: Surface,
     ) -> Self {
         let routes = Router::from(surface.own_routes(Arc::clone(health), Arc::clone(metrics)));
+        let routes = routes.merge(pages(surface));
         let routes = match surface {
             Surface::Health | Surface::InternalHealth => {
                 routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) })

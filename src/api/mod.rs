@@ -8,6 +8,7 @@ pub mod body;
 mod cors;
 mod delivery;
 pub mod devices;
+mod docs;
 pub mod error;
 pub mod health;
 pub mod json;
@@ -136,7 +137,7 @@ pub enum Surface {
     Public,
     /// The routes for operators alone.
     Internal,
-    /// `/healthz`, `/readyz` and `/metrics` alone, for a node that only sends.
+    /// `/healthz`, `/readyz`, `/metrics` and the pages of `/docs` alone, for a node that only sends.
     Health,
     /// As [`Self::Health`], on the listener for operators.
     InternalHealth,
@@ -187,11 +188,19 @@ pub struct ApiLimits {
 pub fn router(state: State, surface: Surface) -> Router {
     measure::show_refusals(&state.metrics.http);
     let routes = documented_routes(Arc::clone(&state.health), Arc::clone(&state.metrics), surface);
-    let routes = Router::from(routes);
+    let routes = Router::from(routes).merge(pages(surface));
     let (origins, metrics) = (Arc::clone(&state.cors_origins), Arc::clone(&state.metrics));
     let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
     let tracer = state.tracer.clone();
     request_trace::wrap(with_outer_layers(routes.with_state(state), origins, metrics), &tracer)
+}
+
+/// The pages for people, which are not in the OpenAPI document. On a node with a listener for operators they are only there.
+fn pages<S: Clone + Send + Sync + 'static>(surface: Surface) -> Router<S> {
+    match surface {
+        Surface::Public => Router::new(),
+        Surface::All | Surface::Internal | Surface::Health | Surface::InternalHealth => docs::routes(),
+    }
 }
 
 /// Adds the layers that every answer passes, also the answers of a node that is starting.
