@@ -5,6 +5,8 @@
 
 #[path = "layers/alerts.rs"]
 mod alerts;
+#[path = "layers/board.rs"]
+mod board;
 #[path = "layers/cases.rs"]
 mod cases;
 #[path = "layers/circles.rs"]
@@ -297,6 +299,28 @@ fn every_alert_has_its_cases_and_its_section_of_the_runbook() {
     let (count, incomplete) = alerts::incomplete(root());
     assert!(count > 20 && incomplete.is_empty(), "{count} alerts: {incomplete:#?}");
     assert_eq!(alerts::faults_of_a_bare_alert().len(), 6);
+}
+
+#[test]
+fn the_board_asks_what_prometheus_can_answer() {
+    let queries = board::queries(root());
+    assert!(queries.len() > 40, "{} queries", queries.len());
+    let refused = board::refused(&queries).expect("promtool is installed: scripts/ensure-promtool");
+    assert_eq!(refused, None);
+    let broken =
+        board::refused(&["sum(".to_owned()]).expect("promtool is installed: scripts/ensure-promtool");
+    assert!(broken.is_some_and(|said| said.contains("parse error")));
+}
+
+#[test]
+fn the_board_and_the_alerts_name_metrics_of_the_service() {
+    let names = board::names(root());
+    let alerts =
+        fs::read_to_string(root().join("deploy/prometheus/alerts.yml")).expect("the rules are there");
+    for text in board::queries(root()).iter().chain([&alerts]) {
+        assert_eq!(board::unknown(text, &names), BTreeSet::new(), "{text}");
+    }
+    assert_eq!(board::unknown("rate(pushpost_x_bucket[5m])", &names).len(), 1);
 }
 
 #[test]
