@@ -39,6 +39,7 @@ check:
 	scripts/ensure-promtool
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
+	scripts/check-deploy
 
 # Writes .sqlx anew, after a statement in src/store or a migration has changed.
 sqlx:

@@ -20,21 +20,28 @@ use pushpost_testkit::wait::WAIT_MAX;
 const USER: u32 = 12_000;
 const STEP: Duration = Duration::from_millis(20);
 /// Runs in the new namespaces. `$1` is the host name, `$2` the machine's folder, `$3` the program, `$4` the user,
-/// `$5` the umask, `$6` what is hidden; what follows is the command line, in which `pushpost` is the program. The
+/// `$5` the umask, `$6` what is hidden, `$7` what may be written; what follows is the command line, in which `pushpost` is the program. The
 /// container ends with the test's process: a change of user clears what `unshare` has arranged for that.
 const SET_UP: &str = r#"
 set -e
 echo "$1" > /proc/sys/kernel/hostname
+mount --bind "$2" "$2"
 mount --bind "$3" "$2/bin/pushpost"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$2/passwd" /etc/passwd
 for hidden in $6; do mount --bind /dev/null "$hidden"; done
+case $7 in
+  everything) privileges= ;;
+  volume) privileges='--no-new-privs --bounding-set -all --inh-caps -all'; read_only='/ /run' ;;
+  nothing) privileges='--no-new-privs --bounding-set -all --inh-caps -all'; read_only="/ /run /tmp $2" ;;
+esac
+for place in ${read_only:-}; do mount -o remount,bind,ro "$place"; done
 umask "$5"
 PATH="$2/bin:$PATH"
 user=$4
-shift 6
-exec setpriv --reuid "$user" --regid "$user" --clear-groups --pdeathsig KILL "$@"
+shift 7
+exec setpriv --reuid "$user" --regid "$user" --clear-groups $privileges --pdeathsig KILL "$@"
 "#;
 
 /// What runs in a container.
@@ -49,8 +56,20 @@ pub(crate) struct Image {
     pub(crate) has_shell: bool,
     /// Files that the container lacks, as a pattern of the shell.
     pub(crate) hidden: &'static str,
+    /// What its processes may write to.
+    pub(crate) writable: Writable,
     /// Further environment variables.
     pub(crate) env: &'static [(&'static str, &'static str)],
+}
+
+/// What the processes of a container may write to. Those that may not write to everything have no capability either, and no
+/// way to get one.
+#[derive(Clone, Copy)]
+pub(crate) enum Writable {
+    Everything,
+    /// The volume with the data folder, and `/tmp`: `docker run --read-only --tmpfs /tmp`.
+    Volume,
+    Nothing,
 }
 
 /// A container in which `pushpost serve` runs; killed when dropped.
@@ -65,7 +84,15 @@ pub(crate) struct Container<'a> {
 
 impl Default for Image {
     fn default() -> Self {
-        Self { host: "one", user: USER, umask: "022", has_shell: false, hidden: "", env: &[] }
+        Self {
+            host: "one",
+            user: USER,
+            umask: "022",
+            has_shell: false,
+            hidden: "",
+            writable: Writable::Everything,
+            env: &[],
+        }
     }
 }
 
@@ -109,9 +136,13 @@ impl Image {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--ipc", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["sh", "-c", SET_UP, "sh", self.host]).arg(machine.folder());
-        command
-            .args([pushpost_testkit::processes::program(), &self.user.to_string(), self.umask, self.hidden])
-            .args(line);
+        let writable = match self.writable {
+            Writable::Everything => "everything",
+            Writable::Volume => "volume",
+            Writable::Nothing => "nothing",
+        };
+        let (program, user) = (pushpost_testkit::processes::program(), self.user.to_string());
+        command.args([program, &user, self.umask, self.hidden, writable]).args(line);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.env.iter().copied());
         command.stdin(Stdio::null()).current_dir("/").kill_on_drop(true);
@@ -195,6 +226,7 @@ impl Container<'_> {
         command.args(["--pid", "--ipc", "--uts", "--mount", "--target", &self.init().to_string()]);
         command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.image.env.iter().copied());
         command.stdin(Stdio::null()).current_dir("/").kill_on_drop(true);
         command
     }

@@ -10,6 +10,7 @@ mod erasure;
 mod failover;
 mod first_lines;
 mod history;
+mod images;
 mod keys;
 mod leader;
 mod memory;

@@ -4,8 +4,11 @@
 //! document says what a block prints: in a block of `json` or `text` right below it, or in comments behind `print(…)` and
 //! `console.log(…)`. There `…` stands for any text.
 
+mod deployment;
 mod guide;
+mod operations;
 mod readme;
+mod sizing;
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;

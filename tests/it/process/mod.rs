@@ -1,6 +1,7 @@
 //! The real binary as a child process on a test's database, under conditions that this process can't have: few file
 //! descriptors, a log that is not read, the whole log from first line to last.
 
+mod backup;
 mod commands;
 mod descriptors;
 mod google;
@@ -13,4 +14,5 @@ mod queue;
 mod reloads;
 mod secrets;
 mod send;
+mod upgrade;
 mod why;

@@ -46,9 +46,15 @@ impl TestCluster {
 
     /// Starts a process that reaches Postgres by this URL, and waits until it is ready.
     pub async fn node(&self, database_url: &str) -> TestNode {
+        self.node_as(database_url, &[]).await
+    }
+
+    /// As [`Self::node`], with further arguments.
+    pub async fn node_as(&self, database_url: &str, arguments: &[&str]) -> TestNode {
         let port = free_port();
         let mut command = command(program());
-        command.arg("serve").arg("--config").arg(self.config_path()).current_dir("/");
+        command.arg("serve").arg("--config").arg(self.config_path()).args(arguments);
+        command.current_dir("/");
         command.env("PUSHPOST__SERVER__LISTEN", format!("127.0.0.1:{port}"));
         command.env("PUSHPOST__DATABASE__URL", database_url);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
