@@ -70,6 +70,7 @@ fn requests(c: &mut Criterion) {
         once: false,
         deadline: tokio::time::Instant::now(),
         validity: Validity(&|| true),
+        exchange: None,
     };
     let prepared = apns::prepare(id, &content, "com.example.shop");
     let authority = http::uri::Authority::from_static("api.push.apple.com");

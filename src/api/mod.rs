@@ -33,6 +33,7 @@ mod drain_body;
 mod request_id;
 mod request_layer;
 mod request_trace;
+mod trace_layer;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -192,7 +193,7 @@ pub fn router(state: State, surface: Surface) -> Router {
     let (origins, metrics) = (Arc::clone(&state.cors_origins), Arc::clone(&state.metrics));
     let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
     let tracer = state.tracer.clone();
-    request_trace::wrap(with_outer_layers(routes.with_state(state), origins, metrics), &tracer)
+    trace_layer::wrap(with_outer_layers(routes.with_state(state), origins, metrics), &tracer)
 }
 
 /// The pages for people, which are not in the OpenAPI document. On a node with a listener for operators they are only there.

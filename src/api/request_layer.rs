@@ -21,6 +21,8 @@ use super::measure;
 use super::notifications;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
+use super::request_trace::RequestTrace;
+use crate::domain::TraceContext;
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of path and query at most: enough for the longest filters of a list.
@@ -54,6 +56,7 @@ pub(super) async fn handle(
     let note = CallerNote::default();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let trace = request.extensions().get::<RequestTrace>().copied();
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(note.clone());
 
@@ -87,7 +90,8 @@ pub(super) async fn handle(
     }
     response.extensions_mut().insert(note.clone());
     let route = route.as_ref().map(MatchedPath::as_str);
-    log(&method, route, response.status(), started.elapsed(), &id, &note);
+    let trace = trace.and_then(|trace| trace.context(note.has_secret_key()));
+    log(&method, route, response.status(), started.elapsed(), &id, &note, trace);
     measure::measure(&metrics.http, &method, route, problem, response, started)
 }
 
@@ -135,19 +139,21 @@ fn log(
     elapsed: Duration,
     id: &str,
     note: &CallerNote,
+    trace: Option<TraceContext>,
 ) {
     let elapsed_ms = milliseconds(elapsed);
     let status = status.as_u16();
+    let trace_id = trace.map(tracing::field::display);
     match (note.get(), route) {
         (None, Some(route @ ("/healthz" | "/readyz" | super::metrics::PATH))) => {
             tracing::debug!(request_id = id, %method, route, status, elapsed_ms, "request");
         }
         (None, _) => {
-            tracing::info!(request_id = id, %method, route = route.unwrap_or("-"), status, elapsed_ms, "request");
+            tracing::info!(request_id = id, %method, route = route.unwrap_or("-"), status, elapsed_ms, trace_id, "request");
         }
         (Some((app, key)), _) => {
             let route = route.unwrap_or("-");
-            tracing::info!(request_id = id, %method, route, status, elapsed_ms, app = app.name, %key, "request");
+            tracing::info!(request_id = id, %method, route, status, elapsed_ms, app = app.name, %key, trace_id, "request");
         }
     }
 }

@@ -1,32 +1,10 @@
-//! The span of a request, and the trace that a request begins or continues.
-//!
-//! The caller's `traceparent` counts for keys of a backend. A publishable key is part of every copy of an app,
-//! so its `traceparent` is ignored: otherwise any phone could choose what is recorded.
+//! The trace that a request begins or continues. Set by `trace_layer`; the authentication decides which of the two counts.
 
-use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use http::{HeaderMap, HeaderName};
-use tokio::time::Instant;
 
-use super::auth::CallerNote;
-use super::request_id::REQUEST_ID;
 use crate::domain::{SpanId, TraceContext};
-use crate::telemetry::trace::{RequestSpan, Tracer};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// The routes that are traced begin with this. Others are asked every few seconds by load balancers and scrapers.
-const TRACED: &str = "/v1/";
-
-/// Traces requests, if tracing is on.
-pub(super) fn wrap(routes: Router, tracer: &Tracer) -> Router {
-    if !tracer.is_on() {
-        return routes;
-    }
-    routes.layer(from_fn_with_state(tracer.clone(), trace))
-}
 
 /// The trace of a request, before its key is known.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +18,16 @@ pub(super) struct RequestTrace {
 }
 
 impl RequestTrace {
-    fn of(headers: &HeaderMap, tracer: &Tracer) -> Self {
+    /// Reads the request's headers. `is_sampled`: it is recorded, whatever they say.
+    pub(super) fn of(headers: &HeaderMap, is_sampled: bool) -> Self {
         let mut given = headers.get_all(TRACEPARENT).iter();
         let only = match (given.next(), given.next()) {
             (Some(only), None) => only.to_str().ok(),
             _ => None,
         };
         let caller = only.and_then(TraceContext::parse);
-        Self {
-            of_caller: caller.map(|caller| (caller, caller.child().sampled())),
-            own: TraceContext::new_root(),
-            is_sampled: tracer.samples(),
-        }
+        let of_caller = caller.map(|caller| (caller, caller.child().sampled()));
+        Self { of_caller, own: TraceContext::new_root(), is_sampled }
     }
 
     /// The request's span. None: it is not recorded.
@@ -59,8 +35,9 @@ impl RequestTrace {
         self.recorded(has_secret_key).map(|(context, _)| context)
     }
 
-    /// The request's span and its parent.
-    fn recorded(&self, has_secret_key: bool) -> Option<(TraceContext, Option<SpanId>)> {
+    /// The request's span and its parent. The caller's trace counts for keys of a backend. A publishable key is part of
+    /// every copy of an app: with such a key any phone could choose what is recorded.
+    pub(super) fn recorded(&self, has_secret_key: bool) -> Option<(TraceContext, Option<SpanId>)> {
         match self.of_caller.filter(|_| has_secret_key) {
             Some((caller, span)) => {
                 (self.is_sampled || caller.is_sampled()).then_some((span, Some(caller.span_id())))
@@ -68,32 +45,4 @@ impl RequestTrace {
             None => self.is_sampled.then_some((self.own, None)),
         }
     }
-}
-
-async fn trace(State(tracer): State<Tracer>, mut request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let Some(route) = route.filter(|route| route.as_str().starts_with(TRACED)) else {
-        return next.run(request).await;
-    };
-    let began = Instant::now();
-    let trace = RequestTrace::of(request.headers(), &tracer);
-    let method = request.method().clone();
-    request.extensions_mut().insert(trace);
-    let response = next.run(request).await;
-    let note = response.extensions().get::<CallerNote>();
-    let recorded = trace.recorded(note.is_some_and(CallerNote::has_secret_key));
-    if let Some((context, caller)) = recorded {
-        tracer.write(RequestSpan {
-            context,
-            caller,
-            method: &method,
-            route: route.as_str(),
-            status: response.status().as_u16(),
-            request_id: response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()),
-            app: note.and_then(CallerNote::get).map(|(app, _)| app.name.as_str()),
-            began,
-            ended: Instant::now(),
-        });
-    }
-    response
 }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::found::{Found, TracedPage};
 use super::opening;
 use super::page::{self, PageError, PageLimits};
 use crate::domain::{AppId, Class, LaneId, LaneKey, NotificationId, Priority, ServedApps};
@@ -20,6 +21,7 @@ use crate::store;
 use crate::store::fan_outs::{self, LockedFanOut};
 use crate::store::{Session, SessionPool};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{ExpandSpan, Tracer};
 
 /// The wait after an error: Postgres may be out of reach.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -40,15 +42,6 @@ pub type OnJobsAdded = Box<dyn Fn(LaneId, Class, Priority) + Send + Sync>;
 /// The most scheduled notifications that one transaction resolves.
 const SCHEDULED_MAX: i64 = 500;
 
-/// What one transaction found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The lanes that got jobs.
-    pub(super) lanes: Vec<LaneId>,
-    /// The devices in them.
-    pub(super) devices: u64,
-}
-
 /// The task that finds the pages of fan-outs.
 pub struct FanOutWorker {
     /// Connections set up for the queue's statements.
@@ -61,6 +54,8 @@ pub struct FanOutWorker {
     pub metrics: Arc<Metrics>,
     /// Called after the commit of a page.
     pub on_jobs_added: OnJobsAdded,
+    /// Takes the spans of pages.
+    pub tracer: Tracer,
 }
 
 impl fmt::Debug for FanOutWorker {
@@ -110,19 +105,30 @@ impl FanOutWorker {
             return Ok(None);
         };
         *current = Some(fan_out.id);
-        let (class, Found { lanes, devices }) = match fan_out.is_scheduled {
+        let began = Instant::now();
+        let (class, Found { lanes, devices, traced }) = match fan_out.is_scheduled {
             true => (Class::Direct, self.open_scheduled(&mut tx, &fan_out, &failed).await?),
             false => (Class::Bulk, self.write_page(&mut tx, &fan_out).await?),
         };
         tx.commit().await?;
         if let Some(app) = self.apps.get(fan_out.app) {
             self.metrics.accept.app(&app.name).fan_out_devices.inc_by(devices);
+            self.write_spans(&app.name, &traced, began);
         }
         let ratio = if fan_out.is_scheduled || lanes.is_empty() { SHORT_PAUSE_RATIO } else { PAUSE_RATIO };
         for lane in lanes {
             (self.on_jobs_added)(lane, class, fan_out.priority);
         }
         Ok(Some(ratio))
+    }
+
+    fn write_spans(&self, app: &str, traced: &[TracedPage], began: Instant) {
+        for TracedPage { send, page, targets } in traced {
+            let targets = i64::try_from(*targets).unwrap_or(i64::MAX);
+            let ended = Instant::now();
+            let span = |send| ExpandSpan { send, app, page: *page, targets, began, ended };
+            self.tracer.write_in(Some(*send), span);
+        }
     }
 
     /// Resolves the audiences of scheduled notifications: of the given one, and of others of its app and priority that are due.
@@ -165,7 +171,10 @@ impl FanOutWorker {
                 tracing::debug!(notification = %fan_out.id, "the whole audience is found");
             }
         }
-        Ok(Found { lanes: page.lanes, devices: u64::try_from(page.found).unwrap_or_default() })
+        let targets = u64::try_from(page.found).unwrap_or_default();
+        let number = i64::from(fan_out.page_count) + 1;
+        let traced = fan_out.trace.map(|send| TracedPage { send, page: number, targets });
+        Ok(Found { lanes: page.lanes, devices: targets, traced: traced.into_iter().collect() })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod candidates;
 mod fan_out;
+mod found;
 mod lookup;
 mod opening;
 mod own_topics;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fan_out::Found;
+use super::found::{Found, TracedPage};
 use super::resolve::{Resolved, resolve_without_tokens};
 use super::selector::{Audience, AudienceSelector};
 use super::{Unmatched, scheduled};
@@ -41,10 +41,15 @@ pub(super) async fn open(
     let wanted: Vec<(&Audience, Kind)> =
         readable.iter().map(|(_, audience, kind)| (audience, *kind)).collect();
     let resolved = resolve_without_tokens(conn, app, &wanted).await?;
-    let mut batch = AcceptBatch::default();
+    let (mut batch, mut traced) = (AcceptBatch::default(), Vec::new());
     for ((notification, audience, kind), resolved) in readable.iter().zip(&resolved) {
+        let left = left_to_find(notification, audience, resolved, app, *kind);
+        let targets = left.is_none().then_some(resolved.targets.len());
+        let page = |send| TracedPage { send, page: 0, targets: resolved.targets.len() as u64 };
+        traced.extend(notification.trace.map(page));
         let terms = JobTerms {
             priority,
+            trace: notification.trace.map(|trace| trace.for_targets(targets)),
             window_secs: u32::try_from((notification.expires_at - notification.due_at).num_seconds())
                 .unwrap_or_default(),
             due_at: Some(notification.due_at),
@@ -55,14 +60,14 @@ pub(super) async fn open(
             found: resolved.targets.len(),
             by_user: resolved.targets.iter().any(|target| target.user.is_some()),
             unmatched: Unmatched::of(resolved).to_stored(),
-            fan_out: left_to_find(notification, audience, resolved, app, *kind),
+            fan_out: left,
         });
     }
     let jobs = store::accept::insert(conn, &batch).await?;
     store::scheduled::opened(conn, &opened).await?;
     let devices = opened.iter().map(|notification| notification.found as u64).sum();
     let lanes: BTreeSet<LaneId> = jobs.into_iter().map(|job| job.lane).collect();
-    Ok(Found { lanes: lanes.into_iter().collect(), devices })
+    Ok(Found { lanes: lanes.into_iter().collect(), devices, traced })
 }
 
 /// The part of the audience that is found page by page. None: there is none, or no time is left for it.

@@ -15,6 +15,7 @@ use crate::queue::notifier::Notifier;
 use crate::queue::recorder::OutcomeRecorder;
 use crate::store::SessionPool;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 
 /// A lane that this node has credentials for.
 pub struct LaneSetup {
@@ -62,6 +63,8 @@ pub struct LaneContext {
     pub max_in_flight: usize,
     /// Time that a provider has to answer one attempt.
     pub attempt_timeout: Duration,
+    /// Takes the spans of attempts.
+    pub tracer: Tracer,
     /// What the lanes count.
     pub metrics: Arc<Metrics>,
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempter;
+use super::attempt::traced::AttemptTracer;
 use super::context::{LaneContext, LaneSetup, Spawn};
 use super::credentials::{LaneCredentials, rotation};
 use super::environment_probe::{EnvironmentProbes, ProbedLane, ProbedLanes};
@@ -80,6 +81,11 @@ impl Lane {
             guard: Arc::clone(&guard),
             environments: Arc::clone(&environments),
             fcm_apns_key: FcmApnsKey::default(),
+            tracer: AttemptTracer {
+                tracer: context.tracer.clone(),
+                installation: context.installation.clone(),
+                app: app.id,
+            },
         });
         let isolated = IsolatedAttempts {
             gate: Arc::clone(&gate),

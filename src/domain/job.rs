@@ -4,7 +4,7 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
 use super::wire_enum::wire_enum;
-use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason};
+use super::{DeviceId, JobId, LaneId, NotificationId, Priority, Reason, TraceContext};
 
 /// Devices of one job.
 pub const JOB_DEVICES_MAX: usize = 500;
@@ -61,6 +61,8 @@ pub struct Job {
     /// Some: the job is an environment probe. An attempt that began at this time, by Postgres's clock, found its tokens
     /// bad, and they are tried once in the other APNs environment (docs/queue.md#environment-probe).
     pub environment_probe_since: Option<DateTime<Utc>>,
+    /// The span that accepted the notification. None: the notification is not traced.
+    pub trace: Option<TraceContext>,
     /// The devices, in ascending order.
     pub devices: Vec<DeviceId>,
     /// None: no device has an outcome.

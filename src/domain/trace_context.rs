@@ -8,8 +8,10 @@ const SAMPLED: u8 = 1;
 /// The bit that says that the trace id is random. It belongs to the caller and is passed on.
 const RANDOM_ID: u8 = 2;
 /// Pushpost's own bit, which no header and no span shows: the notification has few targets
-/// ([`TraceContext::for_few_targets`]).
+/// ([`TraceContext::for_targets`]).
 const FEW_TARGETS: u8 = 0x80;
+/// A notification with at most this many targets has a span for each attempt.
+const FEW_TARGETS_MAX: usize = 20;
 
 /// Bytes of a context as it is stored.
 const STORED_BYTES: usize = 25;
@@ -63,12 +65,16 @@ impl TraceContext {
         Self { flags: self.flags | SAMPLED, ..self }
     }
 
-    /// The context of a notification with few targets: each of its attempts has a span.
-    pub fn for_few_targets(self) -> Self {
-        Self { flags: self.flags | FEW_TARGETS, ..self }
+    /// The context of a notification with so many targets. If they are few, each attempt has a span. None: not all are
+    /// found yet.
+    pub fn for_targets(self, targets: Option<usize>) -> Self {
+        match targets {
+            Some(..=FEW_TARGETS_MAX) => Self { flags: self.flags | FEW_TARGETS, ..self },
+            _ => self,
+        }
     }
 
-    /// Whether each attempt has a span ([`Self::for_few_targets`]).
+    /// Whether each attempt has a span ([`Self::for_targets`]).
     pub fn is_of_few_targets(&self) -> bool {
         self.flags & FEW_TARGETS != 0
     }
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_context_is_stored_in_25_bytes() {
-        let context = TraceContext::new_root().for_few_targets();
+        let context = TraceContext::new_root().for_targets(Some(20));
         assert_eq!(TraceContext::from_stored(&context.to_stored()), Some(context));
         assert_eq!(TraceContext::from_stored(&[1; 24]), None);
         assert_eq!(TraceContext::from_stored(&[1; 26]), None);
@@ -186,11 +192,14 @@ mod tests {
 
     #[test]
     fn a_child_is_another_span_of_the_same_trace() {
-        let parent = TraceContext::new_root().for_few_targets();
+        let parent = TraceContext::new_root().for_targets(Some(20));
         let child = parent.child();
         assert_eq!(child.trace_id(), parent.trace_id());
         assert_ne!(child.span_id(), parent.span_id());
         assert!(child.is_sampled() && child.is_of_few_targets());
         assert_eq!(child.flags(), 3, "Pushpost's own bit is not shown");
+        for many in [None, Some(21)] {
+            assert!(!TraceContext::new_root().for_targets(many).is_of_few_targets());
+        }
     }
 }

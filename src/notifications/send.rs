@@ -6,10 +6,11 @@ use super::found::{Found, find_each};
 use super::replay::replay_refused;
 use crate::audience::{Audience, DeviceLookup, Resolved, Unmatched};
 use crate::domain::{
-    App, Content, Idempotency, Kind, NotificationId, NotificationStatus, ScheduledAudience, SendTime, Ttl,
+    App, Content, Idempotency, Kind, NotificationId, NotificationStatus, ScheduledAudience, SendTime,
+    TraceContext, Ttl,
 };
 use crate::queue::accept::{
-    self, AcceptedNotification, Acceptor, AnswerWriter, KeyedRequest, NewNotification,
+    self, AcceptedNotification, Acceptor, AnswerWriter, KeyedRequest, NewNotification, SendTrace,
 };
 use crate::queue::backlog::{self, Backlog};
 use crate::store;
@@ -40,6 +41,8 @@ pub struct SendParts<'a> {
     pub acceptor: &'a Acceptor,
     /// Limits how many devices of an app may wait.
     pub backlog: &'a Backlog,
+    /// The span of the request. None: it is not traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a submission. It is durable: the transaction is committed.
@@ -110,7 +113,7 @@ pub async fn send_all(
     app: &Arc<App>,
     submissions: Vec<(Submission, Option<Keyed>)>,
 ) -> Vec<Result<SendResult, Error>> {
-    let SendParts { lookup, acceptor, backlog } = parts;
+    let SendParts { lookup, acceptor, backlog, trace } = parts;
     let mut results: Vec<Option<Result<SendResult, Error>>> = Vec::new();
     let (mut full, mut full_places) = (Vec::new(), Vec::new());
     let mut admitted = Vec::with_capacity(submissions.len());
@@ -139,10 +142,11 @@ pub async fn send_all(
     for ((place, submission, keyed), found) in admitted.into_iter().zip(found) {
         match found {
             Ok(found) => {
-                let (notification, acceptance) = match found {
+                let (mut notification, acceptance) = match found {
                     Found::Now(resolved) => notification(app, submission, resolved, keyed),
                     Found::Later(audience) => scheduled(app, submission, audience, keyed),
                 };
+                notification.trace = trace.map(SendTrace::of_request);
                 new.push(notification);
                 accepting.push((place, acceptance));
             }

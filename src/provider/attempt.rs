@@ -1,8 +1,11 @@
 //! What a client is told of one attempt: the device, how long it counts, and whether it is still to be sent.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use http::StatusCode;
+use http::uri::Authority;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,6 +29,8 @@ pub struct Attempt<'a> {
     pub deadline: Instant,
     /// Whether the attempt is still valid, asked before each send.
     pub validity: Validity<'a>,
+    /// Where the client notes the request and the status of its answer. None: the attempt is not traced.
+    pub exchange: Option<&'a ExchangeNote>,
 }
 
 /// Asks whether an attempt is still to be made. It is called right before the request is written, because the attempt
@@ -39,7 +44,49 @@ impl fmt::Debug for Validity<'_> {
     }
 }
 
+/// What a client noted of the request of one attempt, for its span.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Exchange {
+    /// The provider's host and port. None: no request was written.
+    pub authority: Option<Authority>,
+    /// The URL, without the token.
+    pub url: Option<String>,
+    /// The status of the last answer. None: there was none.
+    pub status: Option<u16>,
+    /// How often a request was written.
+    pub sends: usize,
+}
+
+/// Takes notes of one attempt.
+#[derive(Default, Debug)]
+pub struct ExchangeNote(Mutex<Exchange>);
+
+impl ExchangeNote {
+    /// What was noted since the last call.
+    pub fn take(&self) -> Exchange {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Attempt<'_> {
+    /// Notes that a request is written. `path` is the path of its URL without the token, which no span may contain:
+    /// `REDACTED` stands in its place.
+    pub fn note_request(&self, authority: &Authority, path: &str) {
+        if let Some(ExchangeNote(noted)) = self.exchange {
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.sends += 1;
+            noted.url = Some(format!("https://{authority}{path}"));
+            noted.authority = Some(authority.clone());
+        }
+    }
+
+    /// Notes the status of an answer.
+    pub fn note_status(&self, status: StatusCode) {
+        if let Some(ExchangeNote(noted)) = self.exchange {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).status = Some(status.as_u16());
+        }
+    }
+
     /// How long the provider may keep the message.
     pub fn expiry(&self) -> Expiry {
         Expiry { now: self.now, expires_at: self.expires_at, once: self.once }

@@ -180,6 +180,7 @@ pub(super) fn attempt(token: &DeviceToken) -> Attempt<'_> {
         once: false,
         deadline: Instant::now() + PATIENCE,
         validity: Validity(&|| true),
+        exchange: None,
     }
 }
 

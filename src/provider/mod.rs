@@ -27,7 +27,7 @@ mod retry_after;
 mod section_folder;
 mod setup;
 
-pub use attempt::{Attempt, Validity};
+pub use attempt::{Attempt, Exchange, ExchangeNote, Validity};
 pub use built_in::{Prepared, Providers, Sender, built_in_platforms};
 pub use classification::{Classification, ConnectionFate};
 pub use expiry::Expiry;

@@ -15,6 +15,7 @@ use super::leases::JobLease;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
 use crate::store::tokens::LoadedDevices;
 use crate::telemetry::metrics::Counter;
+use crate::telemetry::trace::{JobPath, JobTrace};
 
 /// The intakes of the lanes that this node runs. A reload of the configuration adds lanes; only a restart removes them.
 #[derive(Debug, Default)]
@@ -53,9 +54,24 @@ pub struct LeasedJob {
     pub node: NodeId,
     /// What the job says, if it was handed over and need not be read.
     pub payload: Option<HandoffPayload>,
+    /// The span of this lease. None: the job is not traced, or its lane has not taken it yet.
+    pub trace: Option<Box<JobTrace>>,
 }
 
 impl LeasedJob {
+    /// A job that its lane has not taken yet.
+    pub fn new(job: Job, node: NodeId, payload: Option<HandoffPayload>) -> Self {
+        Self { job, node, payload, trace: None }
+    }
+
+    /// Begins the span of the lease, if the job is traced. `lane` is the lane's name; `waited_seconds` is how long the job
+    /// waited after it was due.
+    pub fn begin_trace(&mut self, lane: &str, waited_seconds: impl FnOnce(&Job) -> f64) {
+        let Some(send) = self.job.trace else { return };
+        let path = if self.payload.is_some() { JobPath::HandOver } else { JobPath::Claim };
+        self.trace = Some(Box::new(JobTrace::begin(send, lane, path, waited_seconds(&self.job))));
+    }
+
     /// The lease: which claim of the job this is.
     pub fn lease(&self) -> JobLease {
         JobLease { job: self.job.id, version: self.job.version }

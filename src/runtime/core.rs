@@ -68,6 +68,7 @@ impl Core {
             findings_out,
             Arc::clone(&self.metrics),
         );
+        let writer = writer.with_tracer(self.tracer.clone());
         stage.spawn("recorder", writer.run(stage.stop.clone()));
         stage.spawn("pruner", pruning::run(self.pool.clone(), Arc::clone(&self.pruning_guards), findings));
         recorder
@@ -127,6 +128,7 @@ impl Core {
             retry: config.delivery.retry,
             max_in_flight: in_flight(config),
             attempt_timeout: ATTEMPT_TIMEOUT,
+            tracer: self.tracer.clone(),
             metrics: Arc::clone(&self.metrics),
         };
         let (attempts, stop, stage) = (stage.tracker().clone(), stage.stop.clone(), stage.clone());
@@ -144,6 +146,7 @@ impl Core {
             on_jobs_added: Box::new(move |lane, class, priority| {
                 notifier.notify_waiting(lane, class, priority);
             }),
+            tracer: self.tracer.clone(),
         };
         stage.spawn("fan-outs", fan_outs.run(stage.stop.clone()));
     }
@@ -190,6 +193,7 @@ impl Core {
             self.notifier.clone(),
             Arc::clone(&self.metrics),
         );
+        let committer = committer.with_tracer(self.tracer.clone());
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (lookup, worker) = DeviceLookup::new(database.pool().clone());
         stages.accept.spawn("audience lookup", worker.run(stages.accept.stop.clone()));

@@ -9,7 +9,7 @@ use super::Error;
 use super::devices::IdColumns;
 use crate::domain::{
     AppId, Class, DeviceId, Environment, FanOut, JOB_DEVICES_MAX, LaneId, LaneKey, NotificationId, Platform,
-    Priority, ScheduledAudience, UserId,
+    Priority, ScheduledAudience, TraceContext, UserId,
 };
 use crate::store::Session;
 
@@ -32,6 +32,10 @@ pub struct LockedFanOut {
     pub last: DeviceId,
     /// All devices up to this one have been looked at.
     pub reached: DeviceId,
+    /// The span that accepted the notification. None: the notification is not traced.
+    pub trace: Option<TraceContext>,
+    /// Number of pages that were read.
+    pub page_count: i32,
     /// It is a scheduled notification, and its audience was not resolved yet ([`super::scheduled`]).
     pub is_scheduled: bool,
     /// The audience. None: no version of Pushpost writes such a value, or the audience was not resolved yet.
@@ -85,7 +89,7 @@ pub async fn lock_next(
         select f.notification_id as "notification_id!", f.app_id as "app_id!", f.priority as "priority!",
                f.due_at as "due_at!", f.expires_at as "expires_at!", f.expires_at <= now() as "late!",
                f.reached_device_id as "reached!", f.is_scheduled as "is_scheduled!",
-               f.audience as "audience!",
+               f.audience as "audience!", f.trace as "trace?", f.page_count as "page_count!",
                coalesce(f.last_device_id, (select max(device_id) from devices
                                         where app_id = f.app_id and quarantined_at is null and source <> 1), 0) as "last!"
         from unnest(array[10, 10, 5, 5, 1, 1]::smallint[], array[true, false, true, false, true, false]) as range(p, scheduled)
@@ -114,6 +118,8 @@ pub async fn lock_next(
         late: row.late,
         last: DeviceId(row.last),
         reached: DeviceId(row.reached),
+        trace: row.trace.as_deref().and_then(TraceContext::from_stored),
+        page_count: row.page_count,
         is_scheduled: row.is_scheduled,
         audience: (!row.is_scheduled).then(|| serde_json::from_slice(&row.audience).ok()).flatten(),
     }))
@@ -200,8 +206,8 @@ pub async fn write_page(
           from unnest($5::smallint[], $6::smallint[], $7::int[]) as l(platform, environment, lane_id)),
         -- Lists of at most $17 devices.
         new_jobs as (
-          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, device_count, devices, found_at)
-          select $12, lane_id, $13, $14, $15, $16, cardinality(part)::smallint, part, now()
+          insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, trace, device_count, devices, found_at)
+          select $12, lane_id, $13, $14, $15, $16, $24, cardinality(part)::smallint, part, now()
           from (select lane_id, devices[start : start + $17::int - 1] as part
                 from devices_by_lane, generate_series(1, cardinality(devices), $17::int) start) parts
           returning lane_id, device_count),
@@ -240,6 +246,7 @@ pub async fn write_page(
         found.first,
         found.last,
         found.wanted.as_deref(),
+        fan_out.trace.map(|trace| trace.to_stored().to_vec()),
     )
     .fetch_one(conn)
     .await?;
@@ -264,7 +271,8 @@ pub async fn advance(
 ) -> Result<(), Error> {
     sqlx::query!(
         "update fan_outs
-         set reached_device_id = $2, last_device_id = $3, target_count = target_count + $4::bigint
+         set reached_device_id = $2, last_device_id = $3, target_count = target_count + $4::bigint,
+             page_count = page_count + 1
          where notification_id = $1",
         id.0,
         reached.0,

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use super::Error;
 use crate::domain::{
     Class, DeviceId, Job, JobId, LaneId, NodeId, NotificationId, Priority, Reason, SUSPECT_NODE_DEATHS,
+    TraceContext,
 };
 use crate::store::Session;
 
@@ -52,7 +53,7 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
         update jobs j set node_id = $7, version = version + 1
         where j.job_id = any(array(select job_id from chosen where devices_before < $4 and is_free))
         returning j.job_id, j.notification_id, j.version, j.attempt, j.unanswered, j.in_doubt, j.node_deaths, j.due_at,
-                  j.expires_at, j.last_reason, j.environment_probe_since, j.devices, j.done as "done: BitVec"
+                  j.expires_at, j.last_reason, j.environment_probe_since, j.trace, j.devices, j.done as "done: BitVec"
         "#,
         claim.lane.0,
         claim.class.code(),
@@ -82,6 +83,7 @@ pub async fn claim(conn: &mut Session, claim: ClaimRequest) -> Result<Vec<Job>, 
             expires_at: row.expires_at,
             last_reason: row.last_reason.as_deref().map(Reason::new),
             environment_probe_since: row.environment_probe_since,
+            trace: row.trace.as_deref().and_then(TraceContext::from_stored),
             devices: row.devices.into_iter().map(DeviceId).collect(),
             done: row.done,
         })

@@ -170,7 +170,7 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         -- no device left then.
         owned as materialized (
           select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt, l.unanswered, l.in_doubt,
-                 l.last_reason, ready_at(l.class, l.due_at, l.found_at) as ready_at,
+                 l.last_reason, l.trace, ready_at(l.class, l.due_at, l.found_at) as ready_at,
                  i.finished, i.accepted, i.rejected, i.token_dead, i.expired, i.cancelled, i.unknown, i.retried,
                  i.outcomes, i.reasons, i.reason_indexes, i.provider_ids, i.began_ms, i.first, i.last
           from incoming i
@@ -203,12 +203,12 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         -- doubt. Both counters stop at the end of smallint: with a short retry_max, 28 days have room for more attempts.
         retries as (
           insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unanswered,
-                            in_doubt, last_reason, environment_probe_since, device_count, devices)
+                            in_doubt, last_reason, environment_probe_since, trace, device_count, devices)
           select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
                  now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at,
                  least(o.attempt::int + r.step, 32767)::smallint,
                  least(o.unanswered::int + r.unanswered + case when o.in_doubt then r.step else 0 end, 32767)::smallint,
-                 o.in_doubt and r.step = 0, coalesce(r.reason, o.last_reason), r.environment_probe_since,
+                 o.in_doubt and r.step = 0, coalesce(r.reason, o.last_reason), r.environment_probe_since, o.trace,
                  (r.last - r.first + 1)::smallint, ($29::bigint[])[r.first:r.last]
           from unnest($21::bigint[], $22::int[], $23::bigint[], $24::smallint[], $25::smallint[], $26::text[],
                       $32::timestamptz[], $27::int[], $28::int[])

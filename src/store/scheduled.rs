@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{AppId, FanOut, NotificationId, Priority, ScheduledAudience};
+use crate::domain::{AppId, FanOut, NotificationId, Priority, ScheduledAudience, TraceContext};
 use crate::store::Session;
 
 /// Bytes of the audiences that one transaction resolves, unless the first one is larger: about 10,000 users.
@@ -22,6 +22,8 @@ pub struct DueNotification {
     pub expires_at: DateTime<Utc>,
     /// That time is over.
     pub late: bool,
+    /// The span that accepted it. None: it is not traced.
+    pub trace: Option<TraceContext>,
     /// Its audience. None: no version of Pushpost writes such a value.
     pub audience: Option<ScheduledAudience>,
 }
@@ -64,11 +66,11 @@ pub async fn lock_due(
     let rows = sqlx::query!(
         r#"
         with due as materialized (
-          select notification_id, due_at, expires_at, audience from fan_outs
+          select notification_id, due_at, expires_at, audience, trace from fan_outs
           where priority = $1 and due_at <= now() and app_id = $2 and is_scheduled and notification_id <> all($3)
             and format <= $4
           order by due_at limit $5 for update skip locked)
-        select notification_id, due_at, expires_at, expires_at <= now() as "late!", audience
+        select notification_id, due_at, expires_at, expires_at <= now() as "late!", audience, trace
         from (select *, sum(octet_length(audience)) over (order by due_at, notification_id) - octet_length(audience)
                           as bytes_before from due) d
         where bytes_before < $6
@@ -88,6 +90,7 @@ pub async fn lock_due(
         due_at: row.due_at,
         expires_at: row.expires_at,
         late: row.late,
+        trace: row.trace.as_deref().and_then(TraceContext::from_stored),
         audience: serde_json::from_slice(&row.audience).ok(),
     });
     Ok(due.collect())

@@ -22,7 +22,7 @@ use crate::api::error::{ApiError, BatchProblems};
 use crate::api::json;
 use crate::api::query::Parameters;
 use crate::api::request_id::RequestId;
-use crate::domain::{App, Idempotency};
+use crate::domain::{App, Idempotency, TraceContext};
 use crate::notifications::replay::replay_refused;
 use crate::notifications::send::{SendResult, Submission, send_all};
 
@@ -62,7 +62,7 @@ pub(super) async fn send_batch(
         }
         let _permit = state.batch_permits.acquire().await;
         let read = read(&state, &caller.app, part).await;
-        let results = carry_out(&state, &caller.app, read).await;
+        let results = carry_out(&state, &caller.app, caller.trace, read).await;
         is_accepted |= results.iter().any(|result| matches!(result, Ok(SendResult::Accepted(..))));
         results.into_iter().for_each(|result| answer.add(result));
     }
@@ -97,7 +97,12 @@ async fn read(state: &State, app: &Arc<App>, part: Vec<Box<RawValue>>) -> Vec<Re
 }
 
 /// The result of each item, in order.
-async fn carry_out(state: &State, app: &Arc<App>, read: Vec<ReadItem>) -> Vec<Result<SendResult, ApiError>> {
+async fn carry_out(
+    state: &State,
+    app: &Arc<App>,
+    trace: Option<TraceContext>,
+    read: Vec<ReadItem>,
+) -> Vec<Result<SendResult, ApiError>> {
     let (mut submissions, mut refused, mut is_refused) =
         (Vec::with_capacity(read.len()), Vec::new(), Vec::new());
     for (idempotency, read) in read {
@@ -108,7 +113,7 @@ async fn carry_out(state: &State, app: &Arc<App>, read: Vec<ReadItem>) -> Vec<Re
         }
     }
     let refused = replay_refused(&state.pool, app.id, refused, ApiError::from).await;
-    let sent = send_all(send::parts(state), app, submissions).await;
+    let sent = send_all(send::parts(state, trace), app, submissions).await;
     let (mut refused, mut sent) = (refused.into_iter(), sent.into_iter());
     let results = is_refused.into_iter().map_while(|is_refused| match is_refused {
         true => refused.next(),

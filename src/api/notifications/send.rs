@@ -21,7 +21,7 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::schema_enums;
-use crate::domain::{App, Idempotency, NotificationId};
+use crate::domain::{App, Idempotency, NotificationId, TraceContext};
 use crate::notifications::replay::replay_refused;
 use crate::notifications::send::{self, Acceptance, Keyed, Replay, SendParts, SendResult};
 
@@ -106,7 +106,9 @@ pub(super) async fn send(
     let result = match parameters.and(read) {
         Ok(submission) => {
             let keyed = idempotency.map(keyed);
-            send::send(parts(&state), &caller.app, submission, keyed).await.map_err(ApiError::from)
+            send::send(parts(&state, caller.trace), &caller.app, submission, keyed)
+                .await
+                .map_err(ApiError::from)
         }
         Err(refused) => {
             let refused = vec![(idempotency, refused)];
@@ -139,8 +141,8 @@ pub(super) fn context<'a>(app: &'a App, state: &'a State, header_key: HeaderKey)
 }
 
 /// What accepting notifications needs.
-pub(super) fn parts(state: &State) -> SendParts<'_> {
-    SendParts { lookup: &state.lookup, acceptor: &state.acceptor, backlog: &state.backlog }
+pub(super) fn parts(state: &State, trace: Option<TraceContext>) -> SendParts<'_> {
+    SendParts { lookup: &state.lookup, acceptor: &state.acceptor, backlog: &state.backlog, trace }
 }
 
 /// A key, with what writes the answer that is stored with it.

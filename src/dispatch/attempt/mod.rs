@@ -18,6 +18,7 @@
 
 mod consequences;
 mod decision;
+pub(super) mod traced;
 mod validity;
 
 use std::pin::pin;
@@ -39,11 +40,12 @@ use super::limits::quota::{LaneQuota, Quota, QuotaUnit};
 use super::panics;
 use super::ready_device::ReadyDevice;
 use crate::domain::{InstallationKey, Job, MisconfigurationScope, Outcome, PushpostReason, RetryPolicy};
-use crate::provider::{Attempt, Validity};
+use crate::provider::{Attempt, ExchangeNote, Validity};
 use crate::pruning::{PruningGuard, TokenSignal};
 use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::Disposition;
 use decision::DeviceState;
+use traced::AttemptTracer;
 use validity::AttemptValidity;
 
 /// Nothing happened to the device.
@@ -66,6 +68,7 @@ pub(super) struct Attempter {
     pub(super) guard: Arc<PruningGuard>,
     pub(super) environments: Arc<EnvironmentProbes>,
     pub(super) fcm_apns_key: FcmApnsKey,
+    pub(super) tracer: AttemptTracer,
 }
 
 impl Attempter {
@@ -110,13 +113,16 @@ impl Attempter {
         }
         // An answer concerns the project that was asked, also if the lane changes to another one meanwhile.
         let quota = self.quota.current();
-        let Some(mut reply) = self.send(device, generation).await else { return RETURNED };
+        let exchange = self.tracer.note(device);
+        let sent = self.send(device, generation, exchange.as_deref()).await;
+        let Some(mut reply) = sent else { return RETURNED };
         if reply.outcome == Outcome::Withdrawn {
             return RETURNED;
         }
         spend(unit);
         let ended = Instant::now();
         self.note_answer(job, &reply.outcome, now, began, ended);
+        self.tracer.write(device, exchange.as_deref(), &reply.outcome, (began, ended));
         if let Some(probe) = &probe {
             probe.attribute(&mut reply);
         }
@@ -141,7 +147,12 @@ impl Attempter {
     }
 
     /// None: the attempt is not valid any more.
-    async fn send(&self, device: &ReadyDevice, generation: Generation) -> Option<Reply> {
+    async fn send(
+        &self,
+        device: &ReadyDevice,
+        generation: Generation,
+        exchange: Option<&ExchangeNote>,
+    ) -> Option<Reply> {
         let leased = device.ticket.leased_job();
         let job = &leased.job;
         let validity = AttemptValidity {
@@ -162,6 +173,7 @@ impl Attempter {
                 once: device.notification.once,
                 deadline: moment + timeout,
                 validity: Validity(&is_valid),
+                exchange,
             })
         };
         let (gate, notification) = (&*self.gate, &*device.notification);
@@ -214,10 +226,11 @@ impl Attempter {
         let (name, reason) = consequences::log_name(outcome);
         let (lane, id, attempt) = (&self.lane, job.notification, job.attempt);
         let reason = reason.map(|reason| reason.as_str());
+        let trace_id = job.trace.map(tracing::field::display);
         if consequences::is_quiet(outcome) {
-            tracing::debug!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
+            tracing::debug!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, trace_id, "attempt: {name}");
         } else {
-            tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, "attempt: {name}");
+            tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, trace_id, "attempt: {name}");
         }
     }
 }

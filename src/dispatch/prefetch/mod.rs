@@ -225,7 +225,7 @@ impl Prefetcher {
             self.intake.mark_waiting(class, priority);
             drop(claiming);
             let mut leased: Vec<LeasedJob> =
-                jobs.into_iter().map(|job| LeasedJob { job, node, payload: None }).collect();
+                jobs.into_iter().map(|job| LeasedJob::new(job, node, None)).collect();
             // A claim with a suspected job has no other job, so only the last one can be suspected.
             match leased.pop() {
                 Some(suspect) if suspect.job.suspicion() != Suspicion::None => self.isolate(suspect).await?,
@@ -240,7 +240,8 @@ impl Prefetcher {
     }
 
     /// Tries one device of the job, and gives back the others.
-    async fn isolate(&mut self, leased: LeasedJob) -> Result<(), store::Error> {
+    async fn isolate(&mut self, mut leased: LeasedJob) -> Result<(), store::Error> {
+        self.begin_trace(&mut leased);
         let Some((leased, tickets)) = self.isolated.open(leased) else { return Ok(()) };
         let devices = self.loader.load(vec![OpenedJob::new(leased, tickets, false)]).await?;
         self.isolated.attempt_one(devices).await;
@@ -256,7 +257,8 @@ impl Prefetcher {
         if leased.iter().any(|leased| is_urgent(&leased.job)) && self.queue.has_class(Class::Bulk) {
             self.limit.note_urgent();
         }
-        let open = |leased| {
+        let open = |mut leased: LeasedJob| {
+            self.begin_trace(&mut leased);
             let (leased, tickets) = self.recorder.open(leased);
             OpenedJob::new(leased, tickets, handed)
         };
@@ -274,6 +276,13 @@ impl Prefetcher {
                 Err(error)
             }
         }
+    }
+
+    fn begin_trace(&self, leased: &mut LeasedJob) {
+        leased.begin_trace(self.gate.name(), |job| {
+            let waited = self.node_lease.clock().now() - job.due_at;
+            waited.to_std().unwrap_or_default().as_secs_f64()
+        });
     }
 
     fn give_back_handed(&self) {

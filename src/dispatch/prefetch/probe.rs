@@ -82,7 +82,7 @@ impl Prefetcher {
             }
             self.intake.mark_waiting(class, priority);
             for job in jobs {
-                self.isolate(LeasedJob { job, node, payload: None }).await?;
+                self.isolate(LeasedJob::new(job, node, None)).await?;
             }
             return Ok(Next::ChangeOr(Instant::now()));
         }

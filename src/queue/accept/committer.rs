@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::session::CommitSession;
+use super::traced;
 use super::{AcceptedNotification, CommitterParts, Error, NewNotification, Request};
 use crate::domain::{
-    Class, DeviceId, FanOut, Job, LaneId, NodeId, NotificationId, Priority, ScheduledAudience,
+    Class, DeviceId, FanOut, Job, LaneId, NodeId, NotificationId, Priority, ScheduledAudience, TraceContext,
 };
 use crate::queue::lane_intake::{HandoffPayload, LeasedJob, Reservation};
 use crate::store;
@@ -111,6 +113,7 @@ pub(super) struct HandOver {
     devices: Vec<DeviceId>,
     payload: HandoffPayload,
     priority: Priority,
+    trace: Option<TraceContext>,
 }
 
 /// Identifies a job before it has a number, by its first device.
@@ -134,9 +137,12 @@ async fn commit_part(
 ) -> Result<(), store::Error> {
     let part = prepare(parts, requests);
     let mut open = CommitSession::take(kept, &parts.pool).await?;
+    let began = Instant::now();
     match store::accept::insert(open.conn(), &part.batch).await {
         Ok(jobs) => {
             *kept = Some(open);
+            let stored = requests.iter().zip(part.ids.iter().copied());
+            traced::write_spans(parts, began, part.ids.len(), stored);
             hand_over(parts, part.hand_overs, part.node, jobs);
             if part.batch.has_due_fan_outs() {
                 parts.notifier.notify_fan_out();
@@ -256,12 +262,13 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
         ttl_secs: new.ttl.as_secs(),
         once: new.ttl.is_once(),
         by_user,
-        target_count: (new.fan_out.is_none() && new.scheduled.is_none()).then_some(new.target_count()),
+        target_count: new.target_count(),
         label: new.label.as_deref(),
         metadata: new.metadata.as_deref(),
         unmatched: new.unmatched.as_deref(),
         content: serde_json::to_vec(&*new.content).unwrap_or_default(),
     });
+    let trace = new.job_trace();
     let window_secs = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);
     if let Some(LaterAudience { send_at, format, stored }) = later_audience(new) {
         part.batch.fan_out(FanOutRow {
@@ -270,19 +277,20 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
             priority,
             send_at,
             window_secs,
-            target_count: new.target_count(),
+            target_count: new.known_target_count(),
             format,
             audience: stored.unwrap_or_default(),
+            trace,
         });
     }
     let (content, loaded) = (new.content.clone(), new.loaded.clone());
     let payload = HandoffPayload { content, once: new.ttl.is_once(), by_user, loaded };
-    let terms = JobTerms { priority, due_at: None, window_secs };
+    let terms = JobTerms { priority, due_at: None, window_secs, trace };
     let Part { node, batch, hand_overs, .. } = part;
     batch.targets(id, terms, &new.targets, &new.rejected_tokens, |lane, devices| {
         let reservation = reserve(parts, lane, priority, devices.len())?;
         let (name, devices) = ((id, lane, devices[0]), devices.to_vec());
-        hand_overs.insert(name, HandOver { reservation, devices, payload: payload.clone(), priority });
+        hand_overs.insert(name, HandOver { reservation, devices, payload: payload.clone(), priority, trace });
         Some(*node)
     });
 }
@@ -325,7 +333,7 @@ pub(super) fn hand_over(
 ) {
     for stored in jobs {
         match hand_overs.remove(&(stored.notification, stored.lane, stored.first_device)) {
-            Some(HandOver { reservation, devices, payload, priority }) => {
+            Some(HandOver { reservation, devices, payload, priority, trace }) => {
                 let job = Job {
                     id: stored.id,
                     notification: stored.notification,
@@ -341,10 +349,11 @@ pub(super) fn hand_over(
                     expires_at: stored.expires_at,
                     last_reason: None,
                     environment_probe_since: None,
+                    trace,
                     devices,
                     done: None,
                 };
-                let leased_job = LeasedJob { job, node, payload: Some(payload) };
+                let leased_job = LeasedJob::new(job, node, Some(payload));
                 let Some(recorder) = &parts.recorder else { continue };
                 recorder.expect(&leased_job);
                 if let Err(leased_job) = reservation.hand_over(leased_job) {

@@ -4,8 +4,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::committer::{self, Part};
 use super::session::CommitSession;
+use super::traced;
 use super::{AcceptedNotification, CommitterParts, Error, KeyedRequest, Request};
 use crate::domain::{AppId, IdempotencyKey};
 use crate::store;
@@ -87,12 +90,16 @@ async fn commit_part(
     if isolates {
         store::idempotency::limit_lock_wait(open.conn(), ISOLATION_LOCK_WAIT).await?;
     }
+    let began = Instant::now();
     let stored = match store::accept::insert_keyed(open.conn(), &part.batch, &keys).await {
         Ok(stored) => stored,
         Err(error) => {
             return committer::failed(parts, &parts.keyed_pool, kept, open, error, requests, &part.ids).await;
         }
     };
+    let winners = requests.iter().zip(part.ids.iter().copied());
+    let winners = winners.filter(|(_, id)| stored.notifications.contains(id));
+    traced::write_spans(parts, began, stored.notifications.len(), winners);
     let mut losers = answer_stored(parts, part, stored, requests);
     losers.append(twins);
     if !losers.is_empty() {

@@ -10,6 +10,7 @@ mod committer;
 mod in_flight;
 mod keyed;
 mod session;
+mod traced;
 mod withdrawal;
 
 use std::fmt;
@@ -25,12 +26,13 @@ use super::node_lease::NodeLease;
 use super::notifier::Notifier;
 use super::recorder::OutcomeRecorder;
 use crate::domain::{
-    App, Content, FanOut, Idempotency, NotificationId, RejectedToken, ScheduledAudience, SendTime, Target,
-    Ttl,
+    App, Content, FanOut, Idempotency, NotificationId, RejectedToken, ScheduledAudience, SendTime, SpanId,
+    Target, TraceContext, Ttl,
 };
 use crate::store::tokens::LoadedDevices;
 use crate::store::{Purpose, SessionPool};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 use in_flight::InFlightKeys;
 use withdrawal::Withdrawal;
 
@@ -87,6 +89,8 @@ pub struct NewNotification {
     pub fan_out: Option<FanOut>,
     /// The audience of a notification that is sent later. It is resolved when the notification is due.
     pub scheduled: Option<ScheduledAudience>,
+    /// The trace that it is recorded in. None: it is not traced.
+    pub trace: Option<SendTrace>,
     /// The idempotency key, with what it needs. Each notification of a batch may have one of its own.
     pub keyed: Option<KeyedRequest>,
 }
@@ -107,13 +111,35 @@ impl NewNotification {
             loaded: None,
             fan_out: None,
             scheduled: None,
+            trace: None,
             keyed: None,
         }
     }
 
     /// The number of targets that are known already.
-    pub(super) fn target_count(&self) -> usize {
+    pub(super) fn known_target_count(&self) -> usize {
         self.targets.len() + self.rejected_tokens.len()
+    }
+
+    /// The number of targets. None: not all are found yet.
+    pub(super) fn target_count(&self) -> Option<usize> {
+        (self.fan_out.is_none() && self.scheduled.is_none()).then_some(self.known_target_count())
+    }
+}
+
+/// The trace of a notification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SendTrace {
+    /// The notification's own span, which its jobs belong to.
+    context: TraceContext,
+    /// The span of the request.
+    request: SpanId,
+}
+
+impl SendTrace {
+    /// The trace of a notification that a request with this span sends.
+    pub fn of_request(request: TraceContext) -> Self {
+        Self { context: request.child(), request: request.span_id() }
     }
 }
 
@@ -179,6 +205,7 @@ struct CommitterParts {
     recorder: Option<OutcomeRecorder>,
     notifier: Notifier,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
 }
 
 #[derive(Debug)]
@@ -202,7 +229,9 @@ impl Acceptor {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let (keyed_sender, keyed) = mpsc::channel(WAITING_MAX);
         let keyed_pool = pool.sibling(Purpose::AcceptKeyed, 1);
-        let parts = CommitterParts { pool, keyed_pool, node_lease, intakes, recorder, notifier, metrics };
+        let tracer = Tracer::default();
+        let parts =
+            CommitterParts { pool, keyed_pool, node_lease, intakes, recorder, notifier, metrics, tracer };
         let acceptor = Self { requests: sender, keyed: keyed_sender, in_flight: InFlightKeys::default() };
         (acceptor, Committer { requests, keyed, parts })
     }
@@ -273,6 +302,12 @@ fn submit(committer: &mpsc::Sender<Vec<Request>>, requests: Vec<Request>) {
 }
 
 impl Committer {
+    /// With a tracer, which takes the spans of stored notifications.
+    pub fn with_tracer(mut self, tracer: Tracer) -> Self {
+        self.parts.tracer = tracer;
+        self
+    }
+
     /// Commits until told to stop. What was handed in until then is still committed.
     pub async fn run(self, stop: CancellationToken) {
         let Self { requests, keyed, parts } = self;

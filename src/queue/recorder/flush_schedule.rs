@@ -172,10 +172,11 @@ mod tests {
             expires_at: DateTime::UNIX_EPOCH,
             last_reason: None,
             environment_probe_since: None,
+            trace: None,
             devices: vec![DeviceId(number)],
             done: None,
         };
-        Arc::new(LeasedJob { job, node: NodeId(1), payload: None })
+        Arc::new(LeasedJob::new(job, NodeId(1), None))
     }
 
     /// Jobs of one device each that have just ended.

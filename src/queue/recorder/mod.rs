@@ -17,6 +17,7 @@
 
 mod flush_schedule;
 mod pending_job;
+mod traced;
 mod writer;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +36,7 @@ use super::notifier::Notifier;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
 use crate::store::SessionPool;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 
 /// While this many outcomes are not recorded yet, lanes claim nothing more.
 const UNRECORDED_MAX: usize = 20_000;
@@ -120,6 +122,7 @@ pub struct OutcomeWriter {
     findings: mpsc::Sender<Vec<Finding>>,
     #[expect(dead_code, reason = "outcomes are counted in the next change")]
     metrics: Arc<Metrics>,
+    tracer: Tracer,
 }
 
 impl OutcomeRecorder {
@@ -139,7 +142,9 @@ impl OutcomeRecorder {
             unrecorded: AtomicUsize::new(0),
             leases,
         });
-        (Self { events: Arc::clone(&events) }, OutcomeWriter { events, pool, notifier, findings, metrics })
+        let recorder = Self { events: Arc::clone(&events) };
+        let tracer = Tracer::default();
+        (recorder, OutcomeWriter { events, pool, notifier, findings, metrics, tracer })
     }
 
     /// Notes a job that is on its way to a lane of this node, so that the heartbeat's comparison does not release it.
@@ -172,6 +177,11 @@ impl OutcomeRecorder {
 }
 
 impl OutcomeWriter {
+    /// With a tracer, which takes the spans of jobs and of their records.
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Writes until told to stop, and then until every opened job has ended and is recorded. The caller ends all
     /// tickets before it stops the writer.
     pub async fn run(self, stop: CancellationToken) {

@@ -38,6 +38,8 @@ pub(super) struct PendingJob {
     pub(super) open_tickets: usize,
     /// The devices that have ended and wait to be recorded.
     pub(super) unrecorded: Vec<EndedDevice>,
+    /// When the last device ended; known of traced jobs only.
+    pub(super) last_ended: Option<Instant>,
     /// The table had another owner or version: outcomes take the slow path from now on.
     pub(super) is_lost: bool,
     /// The job is in the queue of ended jobs already.
@@ -61,6 +63,7 @@ impl PendingJob {
             open_tickets: job.open_positions().count(),
             leased_job,
             unrecorded: Vec::new(),
+            last_ended: None,
             is_lost: false,
             is_queued: false,
         }
@@ -70,6 +73,9 @@ impl PendingJob {
     /// another node recorded it first.
     pub(super) fn end_device(&mut self, ended: EndedDevice) -> bool {
         self.open_tickets = self.open_tickets.saturating_sub(1);
+        if self.leased_job.trace.is_some() {
+            self.last_ended = Some(Instant::now());
+        }
         let to_record =
             ended.disposition != Disposition::Returned && self.recorded.get(ended.index) != Some(true);
         if to_record {

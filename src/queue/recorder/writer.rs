@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::flush_schedule::FlushSchedule;
 use super::pending_job::{EndedDevice, Fence};
+use super::traced;
 use super::{Disposition, OutcomeWriter};
 use crate::domain::{Class, DeliveryStatus, Finding, JobId, LaneId};
 use crate::queue::leases::JobLease;
@@ -128,6 +129,9 @@ async fn record_all(
                 let owned: HashSet<JobId> = owned.into_iter().collect();
                 for lease in part {
                     if owned.contains(&lease.job) {
+                        if let Some(job) = schedule.jobs.get(lease) {
+                            traced::settled(writer, job, owned.len());
+                        }
                         note_recorded(writer, schedule, *lease);
                     } else if schedule.jobs.get(lease).is_some_and(|job| !job.unrecorded.is_empty()) {
                         missed.push(*lease);
@@ -176,7 +180,7 @@ fn note_recorded(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: Jo
     let is_finished = job.recorded.all();
     follow_up(writer, schedule, lease, ended);
     if is_finished {
-        schedule.jobs.remove(&lease);
+        traced::end_job(writer, schedule, lease);
         writer.events.leases.remove(lease);
     }
 }
@@ -253,12 +257,15 @@ async fn record_slowly(
     job.is_lost = !is_ours || job.recorded.all();
     let (is_lost, has_ended) = (job.is_lost, job.has_ended());
     let ended = std::mem::take(&mut job.unrecorded);
+    if has_new {
+        traced::settled(writer, job, 1);
+    }
     writer.events.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     follow_up(writer, schedule, lease, ended);
     if is_lost {
         writer.events.leases.remove(lease);
         if has_ended {
-            schedule.jobs.remove(&lease);
+            traced::end_job(writer, schedule, lease);
         }
     }
     Ok(())
@@ -280,7 +287,7 @@ fn drop_outcomes(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: Jo
     job.unrecorded.clear();
     job.is_lost = true;
     if job.has_ended() {
-        schedule.jobs.remove(&lease);
+        traced::end_job(writer, schedule, lease);
     }
     writer.events.leases.remove(lease);
 }
@@ -315,7 +322,7 @@ async fn release_ended(
     let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
     jobs::release(&mut conn, node, &versions).await?;
     for lease in same_node {
-        if let Some(released) = schedule.jobs.remove(&lease) {
+        if let Some(released) = traced::end_job(writer, schedule, lease) {
             let job = &released.leased_job.job;
             writer.notifier.notify_released(job.lane, job.class, job.priority);
         }

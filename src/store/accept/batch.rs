@@ -7,6 +7,7 @@ use super::JobTerms;
 
 use crate::domain::{
     AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, References, RejectedToken,
+    TraceContext,
 };
 
 /// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
@@ -34,6 +35,7 @@ pub struct AcceptBatch {
     pub(super) job_start: Vec<i32>,
     pub(super) job_end: Vec<i32>,
     pub(super) job_devices: Vec<i64>,
+    pub(super) job_trace: Vec<Option<TraceContext>>,
 
     pub(super) target_notification: Vec<Uuid>,
     pub(super) target_device: Vec<i64>,
@@ -56,6 +58,7 @@ pub struct AcceptBatch {
     pub(super) fan_out_target_count: Vec<i32>,
     pub(super) fan_out_format: Vec<i16>,
     pub(super) fan_out_audience: Vec<Vec<u8>>,
+    pub(super) fan_out_trace: Vec<Option<TraceContext>>,
 }
 
 /// The keys of the notifications of a batch: as columns.
@@ -116,6 +119,8 @@ pub struct FanOutRow {
     pub format: i16,
     /// The audience as JSON.
     pub audience: Vec<u8>,
+    /// The span that its jobs belong to. None: the notification is not traced.
+    pub trace: Option<TraceContext>,
 }
 
 impl KeyRows {
@@ -160,6 +165,7 @@ impl AcceptBatch {
         self.job_priority.push(terms.priority.code());
         self.job_due_at.push(terms.due_at);
         self.job_window_secs.push(terms.window_secs.cast_signed());
+        self.job_trace.push(terms.trace);
         self.job_node.push(node.map(|node| node.0));
         self.job_start.push(position(&self.job_devices) + 1);
         self.job_devices.extend(devices.iter().map(|device| device.0));
@@ -210,12 +216,20 @@ impl AcceptBatch {
         self.fan_out_target_count.push(i32::try_from(row.target_count).unwrap_or(i32::MAX));
         self.fan_out_format.push(row.format);
         self.fan_out_audience.push(row.audience);
+        self.fan_out_trace.push(row.trace);
     }
 
     /// True if the batch has an audience that is resolved now, page by page.
     pub fn has_due_fan_outs(&self) -> bool {
         self.fan_out_send_at.iter().any(Option::is_none)
     }
+}
+
+/// A column of traces. None if no trace is recorded, which costs the statement nothing: Postgres takes null for a column of
+/// nulls.
+pub(super) fn trace_column(traces: &[Option<TraceContext>]) -> Option<Vec<Option<Vec<u8>>>> {
+    let is_any = traces.iter().any(Option::is_some);
+    is_any.then(|| traces.iter().map(|trace| trace.map(|trace| trace.to_stored().to_vec())).collect())
 }
 
 /// The length of a flat array as Postgres takes it. A batch is bounded far below 2^31 devices.

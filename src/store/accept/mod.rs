@@ -19,6 +19,7 @@ pub use targets::JobTerms;
 use super::Error;
 use crate::domain::{DeviceId, JobId, LaneId, NotificationId, Priority};
 use crate::store::Session;
+use batch::trace_column;
 
 /// A job as it was stored.
 #[derive(Debug)]
@@ -110,23 +111,23 @@ macro_rules! insert_batch {
                 + r#"),
         new_fan_outs as (
           insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, audience,
-                                is_scheduled)
+                                is_scheduled, trace)
           select id, app, priority, greatest(send_at, now()), greatest(send_at, now()) + make_interval(secs => window_secs),
-                 target_count, format, audience, send_at is not null
+                 target_count, format, audience, send_at is not null, trace
           from unnest($30::uuid[], $31::smallint[], $32::smallint[], $33::int[], $34::int[], $35::smallint[],
-                      $36::bytea[], $39::timestamptz[])
-            as incoming(id, app, priority, window_secs, target_count, format, audience, send_at)
+                      $36::bytea[], $39::timestamptz[], $42::bytea[])
+            as incoming(id, app, priority, window_secs, target_count, format, audience, send_at, trace)
           "#
                 + $stored
                 + r#"),
         new_jobs as (
-          insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, device_count, devices, found_at)
+          insert into jobs (notification_id, lane_id, priority, due_at, expires_at, node_id, trace, device_count, devices, found_at)
           select id, lane, priority, coalesce(due_at, now()), coalesce(due_at, now()) + make_interval(secs => window_secs),
-                 node, (last - first + 1)::smallint, ($19::bigint[])[first:last],
+                 node, trace, (last - first + 1)::smallint, ($19::bigint[])[first:last],
                  case when due_at is not null then now() end
           from unnest($12::uuid[], $13::int[], $14::smallint[], $15::int[], $16::int[], $17::int[], $18::int[],
-                      $40::timestamptz[])
-            as incoming(id, lane, priority, window_secs, node, first, last, due_at)
+                      $40::timestamptz[], $41::bytea[])
+            as incoming(id, lane, priority, window_secs, node, first, last, due_at, trace)
           "#
                 + $stored
                 + r#"
@@ -172,7 +173,9 @@ macro_rules! insert_batch {
             &$batch.target_platform as &[Option<String>],
             &$batch.send_at as &[Option<DateTime<Utc>>],
             &$batch.fan_out_send_at as &[Option<DateTime<Utc>>],
-            &$batch.job_due_at as &[Option<DateTime<Utc>>]
+            &$batch.job_due_at as &[Option<DateTime<Utc>>],
+            trace_column(&$batch.job_trace) as Option<Vec<Option<Vec<u8>>>>,
+            trace_column(&$batch.fan_out_trace) as Option<Vec<Option<Vec<u8>>>>
             $(, $more)*
         )
         .fetch_all($conn)
@@ -225,7 +228,7 @@ pub async fn insert_keyed(
         with new_keys as (
           insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
           select app, key, request, id, answer
-          from unnest($41::smallint[], $42::bytea[], $43::bytea[], $44::uuid[], $45::bytea[])
+          from unnest($43::smallint[], $44::bytea[], $45::bytea[], $46::uuid[], $47::bytea[])
             as incoming(app, key, request, id, answer)
           order by app, key
           on conflict do nothing

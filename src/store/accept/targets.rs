@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::AcceptBatch;
 use crate::domain::{
-    DeviceId, JOB_DEVICES_MAX, LaneId, NodeId, NotificationId, Priority, RejectedToken, Target,
+    DeviceId, JOB_DEVICES_MAX, LaneId, NodeId, NotificationId, Priority, RejectedToken, Target, TraceContext,
 };
 
 /// What all jobs of a notification share.
@@ -18,6 +18,8 @@ pub struct JobTerms {
     pub due_at: Option<DateTime<Utc>>,
     /// Seconds from then until they expire.
     pub window_secs: u32,
+    /// The span that accepted the notification. None: the notification is not traced.
+    pub trace: Option<TraceContext>,
 }
 
 impl AcceptBatch {

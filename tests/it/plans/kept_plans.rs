@@ -252,6 +252,8 @@ async fn find(conn: &mut Session, id: NotificationId) {
         late: false,
         last: DeviceId(1),
         reached: DeviceId(0),
+        trace: None,
+        page_count: 0,
         is_scheduled: false,
         audience: None,
     };

@@ -135,7 +135,7 @@ async fn send_all(pool: &SessionPool, node: &Node, lane: LaneId, count: usize) {
     let jobs = claimer.claim(Class::Direct, Priority::Normal, count, lease).await.unwrap();
     assert_eq!(jobs.len(), count);
     for job in jobs {
-        let (_, tickets) = recorder.open(LeasedJob { job, node: lease, payload: None });
+        let (_, tickets) = recorder.open(LeasedJob::new(job, lease, None));
         for ticket in tickets {
             let ending = Disposition::Final {
                 status: DeliveryStatus::Accepted,

@@ -1,4 +1,6 @@
 //! Traces: which requests are recorded, what becomes of spans, and how little a collector can do to the service.
 
 mod collectors;
+mod off;
 mod requests;
+mod whole;

@@ -44,6 +44,11 @@ impl TestCluster {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// The key that has every scope but `register`.
+    pub fn full_key(&self) -> &str {
+        &self.key
+    }
+
     /// Starts a process that reaches Postgres by this URL, and waits until it is ready.
     pub async fn node(&self, database_url: &str) -> TestNode {
         self.node_as(database_url, &[]).await

@@ -133,6 +133,7 @@ impl TestQueue {
             metrics: Metrics::new(),
             wake: Arc::new(Notify::new()),
             on_jobs_added: Box::new(move |lane, _, priority| found.lock().unwrap().push((lane, priority))),
+            tracer: pushpost::telemetry::trace::Tracer::default(),
         }
     }
 }

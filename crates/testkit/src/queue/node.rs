@@ -107,7 +107,7 @@ impl QueueNode {
                     if jobs.is_empty() {
                         break;
                     }
-                    claimed.extend(jobs.into_iter().map(|job| LeasedJob { job, node: lease, payload: None }));
+                    claimed.extend(jobs.into_iter().map(|job| LeasedJob::new(job, lease, None)));
                 }
             }
         }

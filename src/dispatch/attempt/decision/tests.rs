@@ -28,6 +28,7 @@ fn job(unanswered: u16) -> Job {
         expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
         last_reason: None,
         environment_probe_since: None,
+        trace: None,
         devices: vec![DeviceId(1)],
         done: None,
     }

@@ -85,6 +85,7 @@ impl ApnsClient {
     ) -> Result<(Classification, Arc<ProviderToken>), Outcome> {
         let mut used = None;
         let head = |presented: &ConnectionToken| {
+            attempt.note_request(&self.authority, "/3/device/REDACTED");
             let bearer = self.credential.bearer(presented, moment(attempt));
             let head = prepared.head(&self.authority, attempt, bearer.header.clone());
             used = Some(bearer);
@@ -92,6 +93,7 @@ impl ApnsClient {
         };
         let response = exchange(&self.pool, attempt.deadline, attempt.validity, head, prepared.body()).await;
         let response = response.map_err(|error| without_answer(&error))?;
+        attempt.note_status(response.status);
         let verdict =
             classify(response.status, &response.headers, &response.body, prepared.topic(), attempt.now);
         judge_connection(&response, &verdict);

@@ -150,6 +150,7 @@ fn only_path_id_expiration_and_bearer_differ_per_attempt() {
         once: false,
         deadline: Instant::now(),
         validity: Validity(&|| true),
+        exchange: None,
     };
     let head = |attempt: &Attempt<'_>| {
         let authority = Authority::from_static("api.push.apple.com");

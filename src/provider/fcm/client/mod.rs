@@ -90,6 +90,10 @@ impl FcmClient {
         attempt: &Attempt<'_>,
     ) -> Result<Classification, Outcome> {
         let head = |(): &()| {
+            if let Some(authority) = self.uri.authority() {
+                // The token is in the body.
+                attempt.note_request(authority, self.uri.path());
+            }
             let mut request = Request::new(());
             *request.method_mut() = Method::POST;
             *request.version_mut() = Version::HTTP_2;
@@ -101,6 +105,7 @@ impl FcmClient {
         let response = exchange(&self.pool, attempt.deadline, attempt.validity, head, body)
             .await
             .map_err(|error| unanswered(&error))?;
+        attempt.note_status(response.status);
         let verdict =
             classify(response.status, &response.headers, &response.body, prepared.traits(), attempt.now);
         if verdict.connection == ConnectionFate::Retire {
