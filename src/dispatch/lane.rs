@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::Attempter;
 use super::attempt::traced::AttemptTracer;
+use super::attempt::{AttemptMeter, Attempter};
 use super::context::{LaneContext, LaneSetup, Spawn};
 use super::credentials::{LaneCredentials, rotation};
 use super::environment_probe::{EnvironmentProbes, ProbedLane, ProbedLanes};
@@ -15,15 +15,17 @@ use super::fcm_apns_key::FcmApnsKey;
 use super::health::{LaneGate, suspension};
 use super::isolated_attempt::IsolatedAttempts;
 use super::lane_sync::SyncedLane;
+use super::lane_view::LaneView;
 use super::limits::concurrency::ConcurrencyLimit;
 use super::prefetch::judge::DeviceJudge;
 use super::prefetch::queue::ReadyQueue;
 use super::prefetch::{PrefetchParts, Prefetcher};
 use super::worker::{Supply, Worker};
+use crate::provider::SenderMetrics;
 use crate::pruning::PruningGuard;
 use crate::queue::lane_intake::LaneIntake;
 use crate::store::SessionPool;
-use crate::telemetry::metrics::LaneMetrics;
+use crate::telemetry::metrics::{LaneMetrics, RefreshGuard};
 
 /// Devices are loaded ahead up to this many times what may be in flight. While one such batch is sent the next one is
 /// claimed and loaded, which on a busy machine takes about as long. A lane that sends slowly would have to revalidate more
@@ -42,6 +44,7 @@ pub(super) struct Lane {
     prefetcher: Prefetcher,
     worker: Worker,
     metrics: Arc<LaneMetrics>,
+    shown: RefreshGuard,
 }
 
 impl Lane {
@@ -58,6 +61,16 @@ impl Lane {
         let guard = context.pruning_guards.get_or_add(id, Some(&name));
         let limit = Arc::new(ConcurrencyLimit::new(context.max_in_flight));
         let queue = Arc::new(ReadyQueue::new(Arc::clone(&intake), prefetch_max));
+        let sender_metrics = Arc::new(SenderMetrics::new(Arc::clone(&metrics)));
+        credentials.count_in(Arc::clone(&sender_metrics));
+        let view = LaneView {
+            metrics: sender_metrics,
+            gate: Arc::clone(&gate),
+            limit: Arc::clone(&limit),
+            queue: Arc::clone(&queue),
+            quota: Arc::clone(credentials.quota()),
+        };
+        let shown = context.metrics.before_scrape(move || view.refresh());
 
         let probed = ProbedLane {
             gate: Arc::clone(&gate),
@@ -86,6 +99,7 @@ impl Lane {
                 installation: context.installation.clone(),
                 app: app.id,
             },
+            meter: AttemptMeter::new(&context.metrics, &metrics, credentials.current().sender().provider()),
         });
         let isolated = IsolatedAttempts {
             gate: Arc::clone(&gate),
@@ -109,13 +123,14 @@ impl Lane {
                 provider: credentials.current().sender().provider(),
             }),
             credentials: Arc::clone(&credentials),
+            claim_seconds: context.metrics.record.claim_seconds.clone(),
         };
         let prefetcher = Prefetcher::new(context.pool.clone(), parts);
         let supply = Supply { queue, limit: Arc::clone(&limit), quota: Arc::clone(credentials.quota()) };
         let worker =
             Worker { gate: Arc::clone(&gate), supply, attempter, credentials: Arc::clone(&credentials) };
         let pool = context.pool.clone();
-        Self { pool, gate, guard, intake, limit, credentials, prefetcher, worker, metrics }
+        Self { pool, gate, guard, intake, limit, credentials, prefetcher, worker, metrics, shown }
     }
 
     /// Where jobs are handed over to the lane.
@@ -147,6 +162,6 @@ impl Lane {
         spawn("credential rotation", rotation.boxed());
         spawn("suspensions", suspension.boxed());
         spawn("worker", worker.boxed());
-        SyncedLane::new(self.gate, self.guard, self.limit, self.credentials)
+        SyncedLane::new(self.gate, self.guard, self.limit, self.credentials, self.shown)
     }
 }

@@ -20,6 +20,7 @@ use crate::provider::Fingerprint;
 use crate::pruning::PruningGuard;
 use crate::store;
 use crate::store::lanes::{LaneReport, StoredLaneState};
+use crate::telemetry::metrics::RefreshGuard;
 
 /// Longest time until a node reads what is stored. Only an operator's decision has a notification, and takes effect at once
 /// unless that is lost. A suspension or an engaged pruning guard of another node waits for this poll.
@@ -103,6 +104,8 @@ pub(super) struct SyncedLane {
     /// None: not read yet.
     is_paused: Option<bool>,
     retry_requested_at: Option<DateTime<Utc>>,
+    /// The lane's state is in the metrics as long as this is held.
+    _shown: RefreshGuard,
 }
 
 impl SyncedLane {
@@ -111,6 +114,7 @@ impl SyncedLane {
         guard: Arc<PruningGuard>,
         limit: Arc<ConcurrencyLimit>,
         credentials: Arc<LaneCredentials>,
+        shown: RefreshGuard,
     ) -> Self {
         let reported_at = Instant::now();
         Self {
@@ -123,6 +127,7 @@ impl SyncedLane {
             answered: 0,
             is_paused: None,
             retry_requested_at: None,
+            _shown: shown,
         }
     }
 

@@ -23,6 +23,7 @@ mod health;
 mod isolated_attempt;
 mod lane;
 mod lane_sync;
+mod lane_view;
 mod limits;
 mod panics;
 mod prefetch;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::port::{self, BoxedMessage, Provider, ProviderClient};
 use super::transport::PoolStats;
-use super::{Attempt, Fingerprint, apns, fcm};
+use super::{Attempt, Fingerprint, SenderMetrics, apns, fcm};
 use crate::domain::{Content, Kind, NotificationId, Outcome, Platform, Platforms, PushpostReason};
 
 /// Generates the enums over all providers. Each provider is a line `Variant: client => provider`.
@@ -153,6 +153,11 @@ impl Sender {
     /// The present numbers of connections and streams.
     pub fn stats(&self) -> PoolStats {
         each!(self, client => client.stats())
+    }
+
+    /// Counts connections, and the age of the tokens in use, from now on.
+    pub fn count_in(&self, metrics: &Arc<SenderMetrics>) {
+        each!(self, client => client.count_in(metrics));
     }
 
     /// Waits for requests in flight, for a request time-out at most, then closes the connections.

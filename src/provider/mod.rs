@@ -25,6 +25,7 @@ mod resend;
 mod retry_after;
 #[cfg(test)]
 mod section_folder;
+mod sender_metrics;
 mod setup;
 
 pub use attempt::{Attempt, Exchange, ExchangeNote, Validity};
@@ -36,6 +37,7 @@ pub use port::{Preview, Provider, ProviderClient};
 pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
 pub use resend::{exchange, unanswered};
+pub use sender_metrics::SenderMetrics;
 pub use setup::{SetupError, origin, pool_settings};
 pub use transport::PoolStats;
 

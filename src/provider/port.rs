@@ -13,6 +13,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 use super::provider_settings::AnySettings;
 use super::transport::PoolStats;
-use super::{Attempt, Expiry, Fingerprint, PAYLOAD_LIMIT_MIN};
+use super::{Attempt, Expiry, Fingerprint, PAYLOAD_LIMIT_MIN, SenderMetrics};
 use crate::domain::{App, Content, Kind, NotificationId, Outcome, Platform, ValidationError};
 use crate::settings::Section;
 
@@ -91,6 +92,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn preview(&self, id: NotificationId, content: &Content, app: &App, expiry: Expiry) -> Option<Preview> {
         let _ = (id, content, app, expiry);
         None
+    }
+
+    /// The reasons that the provider is known to give: metrics have a series for each. Other reasons share one.
+    fn reasons(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Most bytes that the app's settings add to each message.
@@ -166,6 +172,11 @@ pub trait ProviderClient: Send + Sync + 'static {
     /// The present numbers of connections and streams.
     fn stats(&self) -> PoolStats;
 
+    /// Counts connections, and the age of the tokens in use, from now on. By default nothing is counted.
+    fn count_in(&self, metrics: &Arc<SenderMetrics>) {
+        let _ = metrics;
+    }
+
     /// Waits for requests in flight, for a request time-out at most, then closes the connections.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
@@ -181,6 +192,7 @@ pub(super) trait BoxedClient: Send + Sync {
     fn local_fingerprint(&self) -> Option<Fingerprint>;
     fn origins(&self) -> Vec<Authority>;
     fn stats(&self) -> PoolStats;
+    fn count_in(&self, metrics: &Arc<SenderMetrics>);
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -225,6 +237,10 @@ impl<C: ProviderClient> BoxedClient for C {
 
     fn stats(&self) -> PoolStats {
         ProviderClient::stats(self)
+    }
+
+    fn count_in(&self, metrics: &Arc<SenderMetrics>) {
+        ProviderClient::count_in(self, metrics);
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -20,14 +20,40 @@ use tokio::time::sleep;
 
 use self::guard::PendingActions;
 pub use self::guard::{PruningGuard, PruningGuards, TokenSignal};
-use crate::domain::{EnvironmentProof, Finding, LaneId, TokenVerdict};
+use crate::domain::{DeviceId, EnvironmentProof, Finding, LaneId, TokenVerdict};
 use crate::store::{self, SessionPool};
+use crate::telemetry::metrics::{Metrics, reason_label};
 
 /// Time before actions that the database did not take are tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Counts the devices that are quarantined on verdicts.
+#[derive(Debug)]
+pub struct PrunedMeter {
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
+    /// The reasons that the providers are known to give.
+    pub reasons: Vec<&'static str>,
+}
+
+impl PrunedMeter {
+    fn count(&self, guards: &PruningGuards, verdicts: &[TokenVerdict], quarantined: &[DeviceId]) {
+        let mut verdicts: BTreeMap<DeviceId, &TokenVerdict> =
+            verdicts.iter().map(|verdict| (verdict.device, verdict)).collect();
+        for verdict in quarantined.iter().filter_map(|device| verdicts.remove(device)) {
+            let lane = self.metrics.lanes.lane(guards.get_or_add(verdict.lane, None).name());
+            lane.pruned(reason_label(verdict.reason.as_str(), &self.reasons)).inc();
+        }
+    }
+}
+
 /// Runs until the recorder has ended and everything that it sent has been applied.
-pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mpsc::Receiver<Vec<Finding>>) {
+pub async fn run(
+    pool: SessionPool,
+    guards: Arc<PruningGuards>,
+    mut findings: mpsc::Receiver<Vec<Finding>>,
+    meter: PrunedMeter,
+) {
     let mut behind = false;
     loop {
         tokio::select! {
@@ -36,7 +62,7 @@ pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mp
                     while let Ok(more) = findings.try_recv() {
                         batch.extend(more);
                     }
-                    apply(&pool, &guards, batch).await;
+                    apply(&pool, &guards, batch, &meter).await;
                 }
                 None => break,
             },
@@ -48,7 +74,7 @@ pub async fn run(pool: SessionPool, guards: Arc<PruningGuards>, mut findings: mp
     carry_out_all(&pool, &guards).await;
 }
 
-async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) {
+async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>, meter: &PrunedMeter) {
     let mut by_lane: BTreeMap<LaneId, Vec<TokenVerdict>> = BTreeMap::new();
     let mut proofs: Vec<EnvironmentProof> = Vec::new();
     for finding in batch {
@@ -65,7 +91,8 @@ async fn apply(pool: &SessionPool, guards: &PruningGuards, batch: Vec<Finding>) 
     }
     let done = async {
         let mut conn = pool.acquire().await.map_err(store::Error::from)?;
-        quarantine::quarantine(&mut conn, &verdicts).await?;
+        let quarantined = quarantine::quarantine(&mut conn, &verdicts).await?;
+        meter.count(guards, &verdicts, &quarantined);
         quarantine::correct_environments(&mut conn, &proofs).await
     };
     if let Err(error) = done.await {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Finding, InstallationKey, ServedApps};
 use crate::notifications::deliveries::StreamPermits;
-use crate::pruning::{self, PruningGuards};
+use crate::pruning::{self, PrunedMeter, PruningGuards};
 use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::heartbeat::Heartbeat;
@@ -58,7 +58,12 @@ pub(super) struct Core {
 
 impl Core {
     /// Starts the recorder, and the pruner that gets its findings.
-    pub(super) fn start_recorder(&self, database: &Database, stage: &Supervisor) -> OutcomeRecorder {
+    pub(super) fn start_recorder(
+        &self,
+        config: &Config,
+        database: &Database,
+        stage: &Supervisor,
+    ) -> OutcomeRecorder {
         let (findings_out, findings) = mpsc::channel::<Vec<Finding>>(FINDING_BATCHES);
         let (pool, leases) = (database.record_pool(), Arc::clone(&self.leases));
         let (recorder, writer) = OutcomeRecorder::new(
@@ -70,7 +75,12 @@ impl Core {
         );
         let writer = writer.with_tracer(self.tracer.clone());
         stage.spawn("recorder", writer.run(stage.stop.clone()));
-        stage.spawn("pruner", pruning::run(self.pool.clone(), Arc::clone(&self.pruning_guards), findings));
+        let meter = PrunedMeter {
+            metrics: Arc::clone(&self.metrics),
+            reasons: config.providers.iter().flat_map(|provider| provider.reasons()).copied().collect(),
+        };
+        let (pool, guards) = (self.pool.clone(), Arc::clone(&self.pruning_guards));
+        stage.spawn("pruner", pruning::run(pool, guards, findings, meter));
         recorder
     }
 

@@ -171,6 +171,11 @@ impl Served {
     /// Serves these apps and lanes from now on.
     pub(super) fn add(&mut self, additions: Additions) {
         let Additions { config, apps, senders } = additions;
+        for app in apps.values() {
+            for (key, lane) in &app.lanes {
+                self.pool.name_lane(lane.id, &format!("{}/{key}", app.name));
+            }
+        }
         let mut setups = Vec::new();
         for (name, key, sender) in senders {
             let Some(app) = apps.values().find(|app| app.name == name) else { continue };

@@ -158,6 +158,7 @@ impl Service {
     ) -> anyhow::Result<Parts> {
         database.prepare(config.database.migrate).await?;
         let pool = database.queue_pool();
+        pool.count_deliveries_in(metrics.deliveries.clone());
         let mut conn = pool.acquire().await.context("Postgres can't be reached")?;
         let installation = store::apps::installation_key(&mut conn).await?;
         drop(conn);
@@ -181,7 +182,7 @@ impl Service {
             tracer,
         };
 
-        let recorder = core.start_recorder(database, &stages.record);
+        let recorder = core.start_recorder(config, database, &stages.record);
         let dispatcher = role.has_lanes().then(|| core.dispatcher(config, &recorder, &stages.lanes));
         let connections = listeners.connections.clone();
         let mut served = Served::new(no_app, role, dispatcher, connections, core.pool.clone());

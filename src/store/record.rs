@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT_NODE_DEATHS};
+use crate::domain::{DeliveryStatus, DeviceId, JobId, LaneId, NodeId, NotificationId, SUSPECT_NODE_DEATHS};
 use crate::store::Session;
 
 /// The receipts of many jobs, and the retry jobs that come with them: as columns. Jobs ascend by id.
@@ -156,7 +156,7 @@ fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, dev
 /// Nothing is recorded: Postgres is out of reach, or one value of the batch is poisoned.
 pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId>, Error> {
     let [accepted, rejected, token_dead, expired, cancelled, unknown, retried] = &batch.counts;
-    let rows = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         r#"
         with incoming as (
           select * from unnest($1::bigint[], $2::int[], $3::int[], $4::boolean[],
@@ -214,7 +214,7 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
                       $32::timestamptz[], $27::int[], $28::int[])
             as r(parent, lane, delay_ms, step, unanswered, reason, environment_probe_since, first, last)
           join owned o on o.job_id = r.parent)
-        select job_id from owned
+        select job_id as "job_id!", lane_id as "lane_id!" from owned
         "#,
         &batch.job,
         &batch.node as &[Option<i32>],
@@ -250,10 +250,27 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         &batch.retry_environment_probe_since as &[Option<DateTime<Utc>>],
         &batch.notification,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    Ok(rows.into_iter().map(JobId).collect())
+    for row in &rows {
+        if let Ok(place) = batch.job.binary_search(&row.job_id) {
+            for (status, counts) in COLUMNS.iter().zip(&batch.counts) {
+                conn.count_delivery(LaneId(row.lane_id), *status, counts[place].unsigned_abs().into());
+            }
+        }
+    }
+    Ok(rows.into_iter().map(|row| JobId(row.job_id)).collect())
 }
+
+/// What the columns of [`NewReceipt::counts`] count, but for the last one, which counts devices that are tried again.
+const COLUMNS: [DeliveryStatus; 6] = [
+    DeliveryStatus::Accepted,
+    DeliveryStatus::Rejected,
+    DeliveryStatus::TokenDead,
+    DeliveryStatus::Expired,
+    DeliveryStatus::Cancelled,
+    DeliveryStatus::Unknown,
+];
 
 /// A locked job as it is in the table.
 #[derive(Debug)]

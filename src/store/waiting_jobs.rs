@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::NotificationId;
+use crate::domain::{DeliveryStatus, LaneId, NotificationId};
 use crate::store::Session;
 
 /// Waiting jobs that were ended.
@@ -16,10 +16,33 @@ pub struct EndedJobs {
     pub cancelled: u64,
 }
 
-/// What the statement of `end_jobs!` counts.
+/// What the statement of `end_jobs!` counts: all its jobs, and the devices of one lane and status, if there are any.
 struct EndedRow {
     jobs: i64,
-    cancelled: i64,
+    lane_id: Option<i32>,
+    status: Option<i16>,
+    devices: Option<i64>,
+}
+
+impl EndedJobs {
+    /// Adds up what a statement ended, and counts the devices.
+    fn of(conn: &mut Session, rows: Vec<EndedRow>) -> Self {
+        let mut ended = Self::default();
+        for EndedRow { jobs, lane_id, status, devices } in rows {
+            ended.jobs = jobs.cast_unsigned();
+            let (Some(lane), Some(status), Some(devices)) =
+                (lane_id, status.and_then(DeliveryStatus::from_code), devices)
+            else {
+                continue;
+            };
+            let devices = devices.cast_unsigned();
+            conn.count_delivery(LaneId(lane), status, devices);
+            if status == DeliveryStatus::Cancelled {
+                ended.cancelled += devices;
+            }
+        }
+        ended
+    }
 }
 
 /// The statement that ends jobs. `$chosen` locks them, as `chosen_jobs`. `$status` is the outcome of all devices that have
@@ -59,11 +82,14 @@ macro_rules! end_jobs {
                 + r#" end],
                  decode(repeat('01', open_count), 'hex'), last_reason, ready_at(class, due_at, found_at)
           from counted where open_count > 0)
-        select (select count(*) from deleted_jobs) as "jobs!",
-               coalesce((select sum(open_count) from counted where status = 5), 0)::bigint as "cancelled!""#
+        select (select count(*) from deleted_jobs) as "jobs!", e.lane_id as "lane_id?", e.status as "status?",
+               e.devices as "devices?"
+        from (select 1) one
+        left join (select lane_id, status::smallint as status, sum(open_count)::bigint as devices
+                   from counted where open_count > 0 group by lane_id, status) e on true"#
             $(, $argument)*
         )
-        .fetch_one($conn)
+        .fetch_all(&mut *$conn)
     };
 }
 
@@ -92,7 +118,7 @@ pub async fn expire(conn: &mut Session, limit: i64) -> Result<u64, Error> {
         limit
     )
     .await?;
-    Ok(ended.jobs.cast_unsigned())
+    Ok(EndedJobs::of(conn, ended).jobs)
 }
 
 /// Ends up to `limit` waiting jobs of these cancelled notifications: `cancelled`, or `unknown` if an attempt may have been
@@ -115,5 +141,5 @@ pub async fn cancel(conn: &mut Session, ids: &[NotificationId], limit: i64) -> R
         &ids
     )
     .await?;
-    Ok(EndedJobs { jobs: ended.jobs.cast_unsigned(), cancelled: ended.cancelled.cast_unsigned() })
+    Ok(EndedJobs::of(conn, ended))
 }

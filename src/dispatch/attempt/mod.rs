@@ -18,6 +18,7 @@
 
 mod consequences;
 mod decision;
+mod meter;
 pub(super) mod traced;
 mod validity;
 
@@ -45,6 +46,8 @@ use crate::pruning::{PruningGuard, TokenSignal};
 use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::Disposition;
 use decision::DeviceState;
+pub(in crate::dispatch) use meter::AttemptMeter;
+use meter::StreamTime;
 use traced::AttemptTracer;
 use validity::AttemptValidity;
 
@@ -69,6 +72,7 @@ pub(super) struct Attempter {
     pub(super) environments: Arc<EnvironmentProbes>,
     pub(super) fcm_apns_key: FcmApnsKey,
     pub(super) tracer: AttemptTracer,
+    pub(super) meter: AttemptMeter,
 }
 
 impl Attempter {
@@ -82,9 +86,10 @@ impl Attempter {
         if !self.node_lease.may_start_at(leased.node, began) {
             return;
         }
+        let stream = StreamTime::new(began);
         let concluded = {
             // Pinned here, because moving the future for each device costs more than what it does.
-            let attempt = pin!(self.attempt(&device, began, generation, &mut unit));
+            let attempt = pin!(self.attempt(&device, began, &stream, generation, &mut unit));
             panics::caught_in(attempt, &self.lane, leased.job.notification).await
         };
         if concluded.is_none() {
@@ -92,6 +97,7 @@ impl Attempter {
         }
         let (disposition, finding) =
             concluded.unwrap_or_else(|| (rejected(PushpostReason::Internal, true), None));
+        self.meter.measure_wait(&leased.job, &disposition, &stream, self.node_lease.clock());
         device.ticket.end(disposition, began, finding);
     }
 
@@ -99,6 +105,7 @@ impl Attempter {
         &self,
         device: &ReadyDevice,
         began: Instant,
+        stream: &StreamTime,
         generation: Generation,
         unit: &mut Option<QuotaUnit>,
     ) -> Conclusion {
@@ -114,13 +121,14 @@ impl Attempter {
         // An answer concerns the project that was asked, also if the lane changes to another one meanwhile.
         let quota = self.quota.current();
         let exchange = self.tracer.note(device);
-        let sent = self.send(device, generation, exchange.as_deref()).await;
+        let sent = self.send(device, stream, generation, exchange.as_deref()).await;
         let Some(mut reply) = sent else { return RETURNED };
+        let ended = Instant::now();
+        self.meter.count(job, &reply.outcome, stream, ended);
         if reply.outcome == Outcome::Withdrawn {
             return RETURNED;
         }
         spend(unit);
-        let ended = Instant::now();
         self.note_answer(job, &reply.outcome, now, began, ended);
         self.tracer.write(device, exchange.as_deref(), &reply.outcome, (began, ended));
         if let Some(probe) = &probe {
@@ -150,6 +158,7 @@ impl Attempter {
     async fn send(
         &self,
         device: &ReadyDevice,
+        stream: &StreamTime,
         generation: Generation,
         exchange: Option<&ExchangeNote>,
     ) -> Option<Reply> {
@@ -162,7 +171,15 @@ impl Attempter {
             gate: &self.gate,
             generation,
         };
-        let is_valid = || validity.is_valid(Instant::now());
+        // Asked once a stream is open, right before the request is written.
+        let is_valid = || {
+            let now = Instant::now();
+            let is_valid = validity.is_valid(now);
+            if is_valid {
+                stream.note(now);
+            }
+            is_valid
+        };
         let begin = |timeout| {
             let moment = Instant::now();
             validity.is_valid(moment).then(|| Attempt {

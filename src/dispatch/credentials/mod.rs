@@ -11,7 +11,7 @@ pub(super) mod rotation;
 pub(super) mod send;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,7 +23,7 @@ use super::health::LaneGate;
 use super::limits::quota::{LaneQuota, Quota};
 use super::rendered::SenderNumber;
 use crate::domain::Reason;
-use crate::provider::{Fingerprint, Sender};
+use crate::provider::{Fingerprint, Sender, SenderMetrics};
 
 /// First pause before a candidate that could not be tried is tried again; it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ pub struct LaneCredentials {
     quota: Arc<LaneQuota>,
     /// A candidate has come or must be reached again, or a sender is to be closed.
     changed: Notify,
+    /// What the senders count in. Empty until the lane starts.
+    metrics: OnceLock<Arc<SenderMetrics>>,
 }
 
 struct Inner {
@@ -97,7 +99,14 @@ impl LaneCredentials {
         let lane_quota = Arc::new(LaneQuota::new(quota.clone()));
         let current = Arc::new(NumberedSender::new(SenderNumber(0), current, quota));
         let inner = Inner { current, candidate: None, retired: Vec::new(), last_number: SenderNumber(0) };
-        Self { name, inner: Mutex::new(inner), quota: lane_quota, changed: Notify::new() }
+        let (changed, metrics) = (Notify::new(), OnceLock::new());
+        Self { name, inner: Mutex::new(inner), quota: lane_quota, changed, metrics }
+    }
+
+    /// Has the present sender and later ones count what they do. Called once, before the first attempt.
+    pub(super) fn count_in(&self, metrics: Arc<SenderMetrics>) {
+        self.current().sender().count_in(&metrics);
+        let _ = self.metrics.set(metrics);
     }
 
     /// The quota of the lane: that of the project of the current sender.
@@ -122,6 +131,9 @@ impl LaneCredentials {
                 );
             }
         } else {
+            if let Some(metrics) = self.metrics.get() {
+                sender.count_in(metrics);
+            }
             inner.last_number.0 += 1;
             let numbered = Arc::new(NumberedSender::new(inner.last_number, sender, quota));
             inner.candidate = Some(Candidate {

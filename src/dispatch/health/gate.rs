@@ -8,7 +8,7 @@
 //! attempt keeps the generation of the snapshot that it read, and asks [`LaneGate::is_current`] once more when its request
 //! is written. No other memory is published through the snapshot.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ pub(in crate::dispatch) struct LaneGate {
     /// When the provider last accepted the credential, in milliseconds after `made_at`; 0: never. Beside the lock,
     /// because every accepted push writes it; nothing is decided by it, so its order does not matter.
     accepted_ms: AtomicU64,
+    /// When the provider last rejected it, likewise: 0: never. Written under the lock, and read by metrics alone.
+    rejected_ms: AtomicU64,
+    /// The number of the state that operators read. Written under the lock, and read by metrics alone.
+    state_code: AtomicI16,
     made_at: Instant,
     /// `unstored` is not empty.
     suspension_decided: Notify,
@@ -88,6 +92,8 @@ impl LaneGate {
             }),
             snapshot: AtomicU64::new(0),
             accepted_ms: AtomicU64::new(0),
+            rejected_ms: AtomicU64::new(0),
+            state_code: AtomicI16::new(LaneState::Unknown.code()),
             made_at,
             suspension_decided: Notify::new(),
         }
@@ -116,16 +122,25 @@ impl LaneGate {
         };
         let state = self.lock();
         let health = &state.health;
-        let (state, why) = match health.state() {
-            _ if health.is_paused() => (LaneState::Paused, None),
-            (state, why) => (state, why.cloned()),
-        };
+        let (state, why) = shown_state(health);
+        let why = why.cloned();
         let credential = match (accepted, health.rejected_at()) {
             (Some(accepted), Some(rejected)) if rejected > accepted => Some((false, rejected)),
             (None, Some(rejected)) => Some((false, rejected)),
             (accepted, _) => accepted.map(|at| (true, at)),
         };
         HealthReport { state, why, since: health.since(), credential }
+    }
+
+    /// The state that operators read, as of the last event. Takes no lock.
+    pub(in crate::dispatch) fn state(&self) -> LaneState {
+        LaneState::from_code(self.state_code.load(Ordering::Relaxed)).unwrap_or(LaneState::Unknown)
+    }
+
+    /// Did the provider accept the credential when it last answered about the credential? Takes no lock.
+    pub(in crate::dispatch) fn is_credential_ok(&self) -> bool {
+        let accepted = self.accepted_ms.load(Ordering::Relaxed);
+        accepted > 0 && accepted >= self.rejected_ms.load(Ordering::Relaxed)
     }
 
     /// What the lane may do now, and the generation that an attempt keeps.
@@ -250,6 +265,8 @@ impl LaneGate {
         let sends = health.admission(now) == Admission::Send;
         let snapshot = snapshot(health.generation(), health.has_failures(), sends);
         self.snapshot.store(snapshot, Ordering::Release);
+        self.state_code.store(shown_state(health).0.code(), Ordering::Relaxed);
+        self.rejected_ms.store(health.rejected_at().map_or(0, |at| self.millis(at)), Ordering::Relaxed);
         // Both under the lock, so that log lines and wake-ups have the order of the events.
         if let Some(log) = effects.log {
             self.log(log, health);
@@ -292,11 +309,21 @@ impl LaneGate {
     }
 
     fn note_acceptance(&self) {
-        let ms = u64::try_from(self.made_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.accepted_ms.store(ms.max(1), Ordering::Relaxed);
+        self.accepted_ms.store(self.millis(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// Milliseconds from `made_at` to a moment: at least 1.
+    fn millis(&self, at: Instant) -> u64 {
+        let millis = at.saturating_duration_since(self.made_at).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The state that operators read, and the provider's word if the provider is the cause: a pause hides what is beneath it.
+fn shown_state(health: &LaneHealth) -> (LaneState, Option<&Reason>) {
+    if health.is_paused() { (LaneState::Paused, None) } else { health.state() }
 }

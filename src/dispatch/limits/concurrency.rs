@@ -59,7 +59,8 @@ impl ConcurrencyLimit {
         self.in_flight() > self.limit()
     }
 
-    fn limit(&self) -> usize {
+    /// Attempts that may be in flight now.
+    pub(in crate::dispatch) fn limit(&self) -> usize {
         self.limit.load(Ordering::Acquire).min(self.adaptive.limit())
     }
 

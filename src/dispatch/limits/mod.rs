@@ -3,3 +3,4 @@
 pub(super) mod adaptive;
 pub(super) mod concurrency;
 pub(super) mod quota;
+mod quota_usage;

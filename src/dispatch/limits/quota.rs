@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::quota_usage::QuotaUsage;
 use crate::domain::{LaneId, Reason};
 
 /// The messages of this time may be saved up and sent at once.
@@ -19,6 +20,8 @@ const BURST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Quota {
     inner: Mutex<Inner>,
+    /// For metrics.
+    usage: QuotaUsage,
     /// Ends all waits, because an operator asked for a retry.
     wait_ended: Notify,
 }
@@ -49,19 +52,22 @@ pub(in crate::dispatch) struct OverQuota {
 impl Quota {
     /// The quota of a whole project, in messages per minute; at least one.
     pub fn new(per_minute: u32) -> Self {
+        let per_minute = per_minute.max(1);
         let inner = Inner {
-            per_minute: per_minute.max(1),
+            per_minute,
             nodes_by_lane: HashMap::new(),
             nodes: 1,
             earned_by: Instant::now(),
             over_quota: None,
         };
-        Self { inner: Mutex::new(inner), wait_ended: Notify::new() }
+        Self { inner: Mutex::new(inner), usage: QuotaUsage::new(per_minute), wait_ended: Notify::new() }
     }
 
     /// The configuration has another number of messages per minute.
     pub fn set_per_minute(&self, per_minute: u32) {
-        self.lock().per_minute = per_minute.max(1);
+        let mut inner = self.lock();
+        inner.per_minute = per_minute.max(1);
+        self.usage.set_share(inner.per_minute, inner.nodes);
     }
 
     /// Tells how many nodes send through a lane. Another lane of the project may have more nodes, because not every node
@@ -70,6 +76,7 @@ impl Quota {
         let mut inner = self.lock();
         inner.nodes_by_lane.insert(lane, nodes);
         inner.count_nodes();
+        self.usage.set_share(inner.per_minute, inner.nodes);
     }
 
     /// A lane sends through another project from now on.
@@ -77,6 +84,7 @@ impl Quota {
         let mut inner = self.lock();
         inner.nodes_by_lane.remove(&lane);
         inner.count_nodes();
+        self.usage.set_share(inner.per_minute, inner.nodes);
     }
 
     /// No message is sent before then, because the project is over its quota.
@@ -88,6 +96,17 @@ impl Quota {
         let until = before.as_ref().map_or(until, |told| told.until.max(until));
         inner.over_quota =
             Some(OverQuota { why: why.clone(), since: before.map_or(now, |told| told.since), until });
+        self.usage.set_wait(Some(until));
+    }
+
+    /// What is left of this node's part of the last minute, from 0 to 1; 0 during a wait. Takes no lock.
+    pub(in crate::dispatch) fn remaining(&self) -> f64 {
+        self.usage.remaining()
+    }
+
+    /// Does the provider say that the project is over its quota? Takes no lock.
+    pub(in crate::dispatch) fn is_over(&self) -> bool {
+        self.usage.is_over()
     }
 
     /// What the provider said, until the wait ends.
@@ -101,6 +120,7 @@ impl Quota {
         let mut inner = self.lock();
         inner.earned_by = inner.earned_by.min(Instant::now());
         inner.over_quota = None;
+        self.usage.set_wait(None);
         drop(inner);
         self.wait_ended.notify_waiters();
     }
@@ -207,6 +227,7 @@ impl QuotaUnit {
     /// The message is sent, or may have been.
     pub(in crate::dispatch) fn spend(mut self) {
         self.cost = None;
+        self.quota.usage.note_sent();
     }
 }
 

@@ -32,6 +32,7 @@ use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::OutcomeRecorder;
 use crate::store;
 use crate::store::SessionPool;
+use crate::telemetry::metrics::Histogram;
 
 /// Pause after a failed statement, or while records are behind or the node's heartbeat is late.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(100);
@@ -89,6 +90,7 @@ pub(super) struct PrefetchParts {
     pub(super) environments: Arc<EnvironmentProbes>,
     pub(super) judge: Arc<DeviceJudge>,
     pub(super) credentials: Arc<LaneCredentials>,
+    pub(super) claim_seconds: Histogram,
 }
 
 impl Prefetcher {
@@ -104,9 +106,10 @@ impl Prefetcher {
             environments,
             judge,
             credentials,
+            claim_seconds,
         } = parts;
         Self {
-            claimer: Claimer::new(pool.clone(), intake.lane()),
+            claimer: Claimer::new(pool.clone(), intake.lane()).measured_by(claim_seconds),
             loader: JobLoader::new(pool.clone(), Arc::clone(&intake), Arc::clone(&judge)),
             revalidator: Revalidator {
                 pool,

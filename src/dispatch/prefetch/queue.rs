@@ -86,6 +86,11 @@ impl<T: Queued> ReadyQueue<T> {
         self.len.load(Ordering::Acquire) == 0
     }
 
+    /// Devices that are ready. Takes no lock.
+    pub(in crate::dispatch) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
     pub(in crate::dispatch) fn push(&self, ready: impl IntoIterator<Item = T>) {
         let mut inner = self.lock();
         if inner.closed {

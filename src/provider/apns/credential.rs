@@ -158,7 +158,7 @@ impl ApnsCredential {
 }
 
 impl ProviderToken {
-    fn age(&self, now: Moment) -> Duration {
+    pub(super) fn age(&self, now: Moment) -> Duration {
         now.at.saturating_duration_since(self.minted.at)
     }
 }

@@ -11,6 +11,43 @@ use crate::provider::port::{Preview, Provider};
 use crate::provider::provider_settings::AnySettings;
 use crate::settings::Section;
 
+/// The reasons of docs/providers.md#apns-reasons.
+const REASONS: &[&str] = &[
+    "BadCollapseId",
+    "BadDeviceToken",
+    "BadExpirationDate",
+    "BadMessageId",
+    "BadPath",
+    "BadPriority",
+    "BadTopic",
+    "BadCertificate",
+    "BadCertificateEnvironment",
+    "BadEnvironmentKeyIdInToken",
+    "BadEnvironmentKeyInToken",
+    "DeviceTokenNotForTopic",
+    "DuplicateHeaders",
+    "ExpiredProviderToken",
+    "ExpiredToken",
+    "Forbidden",
+    "IdleTimeout",
+    "InternalServerError",
+    "InvalidProviderToken",
+    "InvalidPushType",
+    "MethodNotAllowed",
+    "MissingDeviceToken",
+    "MissingProviderToken",
+    "MissingTopic",
+    "PayloadEmpty",
+    "PayloadTooLarge",
+    "ServiceUnavailable",
+    "Shutdown",
+    "TooManyProviderTokenUpdates",
+    "TooManyRequests",
+    "TopicDisallowed",
+    "Unregistered",
+    "UnrelatedKeyIdInToken",
+];
+
 /// Apple Push Notification service.
 #[derive(Debug)]
 pub struct Apns;
@@ -26,6 +63,10 @@ impl Provider for Apns {
 
     fn override_members(&self) -> Option<&'static [&'static str]> {
         Some(apple::OVERRIDE_MEMBERS)
+    }
+
+    fn reasons(&self) -> &'static [&'static str] {
+        REASONS
     }
 
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {

@@ -50,6 +50,7 @@ pub(super) type Fetch =
 pub(super) struct AccessToken {
     /// `Bearer <token>`, marked as sensitive.
     pub(super) header: HeaderValue,
+    fetched_at: Instant,
     refresh_at: Instant,
     expires_at: Instant,
 }
@@ -178,7 +179,12 @@ impl AccessToken {
         let now = Instant::now();
         let refresh_at = now + fetched.life.mul_f64(rand::random_range(REFRESH_AFTER));
         let expires_at = now + fetched.life - EXPIRY_MARGIN.min(fetched.life / 10);
-        Ok(Self { header, refresh_at: refresh_at.min(expires_at), expires_at })
+        Ok(Self { header, fetched_at: now, refresh_at: refresh_at.min(expires_at), expires_at })
+    }
+
+    /// Time since the token was fetched.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.fetched_at)
     }
 }
 
@@ -230,6 +236,7 @@ mod tests {
             let old = state.bearer.as_ref().expect("a token");
             let mut bearer = AccessToken {
                 header: old.header.clone(),
+                fetched_at: old.fetched_at,
                 refresh_at: old.refresh_at,
                 expires_at: old.expires_at,
             };

@@ -12,6 +12,33 @@ use crate::provider::port::{PREVIEW_TOKEN, Preview, Provider};
 use crate::provider::provider_settings::AnySettings;
 use crate::settings::Section;
 
+/// The error codes of docs/providers.md#fcm-errors, Google's status names, what the token endpoint answers, and the reasons of
+/// APNs that FCM passes on.
+const REASONS: &[&str] = &[
+    "UNSPECIFIED_ERROR",
+    "INVALID_ARGUMENT",
+    "UNREGISTERED",
+    "SENDER_ID_MISMATCH",
+    "QUOTA_EXCEEDED",
+    "UNAVAILABLE",
+    "INTERNAL",
+    "THIRD_PARTY_AUTH_ERROR",
+    "APNS_AUTH_ERROR",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "NOT_FOUND",
+    "RESOURCE_EXHAUSTED",
+    "DEADLINE_EXCEEDED",
+    "FAILED_PRECONDITION",
+    "UNKNOWN",
+    "invalid_grant",
+    "invalid_client",
+    "BadDeviceToken",
+    "DeviceTokenNotForTopic",
+    "ExpiredToken",
+    "Unregistered",
+];
+
 /// Firebase Cloud Messaging.
 #[derive(Debug)]
 pub struct Fcm;
@@ -28,6 +55,10 @@ impl Provider for Fcm {
     /// The schema of FCM's message says what the members are.
     fn override_members(&self) -> Option<&'static [&'static str]> {
         None
+    }
+
+    fn reasons(&self) -> &'static [&'static str] {
+        REASONS
     }
 
     fn check_overrides(&self, content: &Content, app: &App) -> Vec<ValidationError> {

@@ -17,6 +17,7 @@ use super::pool_state::PoolState;
 use super::request_history::RequestHistory;
 use super::stream_limits::StreamLimits;
 use super::wire::Traffic;
+use crate::telemetry::metrics::{ConnectionEnd, LaneMetrics};
 
 /// A failed request waits this long for the cause of the connection's end (GOAWAY's text, an unanswered PING). The
 /// driver learns the cause in the same step that fails the request.
@@ -39,6 +40,10 @@ pub(super) struct Connection<S> {
     open: AtomicUsize,
     /// Why the connection ended or will end.
     end_cause: OnceLock<TransportErrorKind>,
+    /// Why this side ends the connection, if it does: for the metrics.
+    retired_for: OnceLock<ConnectionEnd>,
+    /// Where the connection was counted as open.
+    counted_in: OnceLock<Arc<LaneMetrics>>,
     ended: CancellationToken,
     /// Set when the driver must check its deadlines and the pool, not only frames.
     wake_requested: AtomicBool,
@@ -61,6 +66,8 @@ impl<S: Default> Connection<S> {
             limits: StreamLimits::new(&pool.settings, initial_streams),
             open: AtomicUsize::new(0),
             end_cause: OnceLock::new(),
+            retired_for: OnceLock::new(),
+            counted_in: OnceLock::new(),
             ended: CancellationToken::new(),
             wake_requested: AtomicBool::new(false),
             driver: AtomicWaker::new(),
@@ -163,6 +170,7 @@ impl<S> Connection<S> {
         if silent {
             self.kill(TransportErrorKind::Evicted);
         } else {
+            self.note_retirement(ConnectionEnd::Silent);
             self.pool.retire(self);
         }
     }
@@ -248,6 +256,39 @@ impl<S> Connection<S> {
 
     pub(super) fn end_cause(&self) -> Option<&TransportErrorKind> {
         self.end_cause.get()
+    }
+
+    /// Counts the connection as open, if the pool has metrics.
+    pub(super) fn count_opened(&self) {
+        if let Some(metrics) = self.pool.metrics.get() {
+            metrics.connections.inc();
+            let _ = self.counted_in.set(Arc::clone(metrics));
+        }
+    }
+
+    /// Counts the end of the connection, if its opening was counted.
+    pub(super) fn count_ended(&self) {
+        if let Some(metrics) = self.counted_in.get() {
+            metrics.connections.dec();
+            metrics.connection_ends(self.end_word()).inc();
+        }
+    }
+
+    /// Notes why this side ends the connection. Only the first reason is kept.
+    pub(super) fn note_retirement(&self, why: ConnectionEnd) {
+        let _ = self.retired_for.set(why);
+    }
+
+    /// Why the connection ended, as the metrics name it.
+    pub(super) fn end_word(&self) -> ConnectionEnd {
+        match self.end_cause.get() {
+            Some(TransportErrorKind::GoAway { .. }) => ConnectionEnd::Goaway,
+            Some(TransportErrorKind::PingTimeout | TransportErrorKind::Evicted) => ConnectionEnd::Silent,
+            Some(TransportErrorKind::Retired | TransportErrorKind::PoolClosed) | None => {
+                self.retired_for.get().copied().unwrap_or(ConnectionEnd::Idle)
+            }
+            Some(_) => ConnectionEnd::Error,
+        }
     }
 
     /// Records that the driver ended.

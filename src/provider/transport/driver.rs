@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::connection_state::ConnectionState;
 use super::dial::Http2;
 use super::error::{TransportErrorKind, of_connection};
+use crate::telemetry::metrics::ConnectionEnd;
 
 /// A draining connection lives at most this much longer than the longest request.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -144,6 +145,8 @@ impl<S: Default + Send + Sync + 'static> Driver<S> {
             // A limit of 0 streams is legal, but waiters need another connection if it lasts.
             let shut = self.shut_since.is_some_and(|since| now >= since + pool.settings.request_timeout);
             if shut || now >= self.retire_at {
+                let why = if shut { ConnectionEnd::Error } else { ConnectionEnd::Age };
+                self.connection.note_retirement(why);
                 pool.retire(&self.connection);
             } else if let Some(idle) = pool.settings.idle_close {
                 pool.retire_if_idle(&self.connection, now, idle);

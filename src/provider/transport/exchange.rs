@@ -12,6 +12,7 @@ use super::BODY_BYTES_MAX;
 use super::connection::Connection;
 use super::error::{TransportError, TransportErrorKind};
 use super::pool_state::StreamSlot;
+use crate::telemetry::metrics::ConnectionEnd;
 
 /// A reserved stream of a connection. Dropping it unused frees the stream.
 pub struct Stream<S> {
@@ -139,6 +140,7 @@ impl<S> ConnectionRef<S> {
     /// Opens no new streams on this connection. Requests in flight may finish, and reserved streams that were not sent
     /// fail as `NotSent`. The pool opens another connection if one is needed.
     pub fn retire(&self) {
+        self.connection.note_retirement(ConnectionEnd::Error);
         self.connection.pool.retire(&self.connection);
     }
 }

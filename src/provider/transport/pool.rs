@@ -9,6 +9,7 @@ use super::error::{TransportError, TransportErrorKind};
 use super::exchange::Stream;
 use super::pool_state::{PoolState, StreamClaim};
 use super::{Destination, Settings};
+use crate::telemetry::metrics::LaneMetrics;
 
 /// Connections to one origin. `S` is the pool user's own state per connection.
 ///
@@ -47,6 +48,11 @@ impl<S> Pool<S> {
     /// Creates a pool. Opens no connection yet.
     pub fn new(origin: Destination, settings: Settings) -> Self {
         Self { shared: Arc::new(PoolState::new(origin, settings)) }
+    }
+
+    /// Counts connections that are opened from now on. Called once, before the first of them.
+    pub fn count_in(&self, metrics: &Arc<LaneMetrics>) {
+        let _ = self.shared.metrics.set(Arc::clone(metrics));
     }
 
     /// Retires all present connections, for example after a change of the credential. New ones are opened on demand.

@@ -5,7 +5,7 @@
 //! measured CPU time per request does not differ from a plain `h2` client's.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ use super::error::{TransportError, TransportErrorKind};
 use super::opener::pause;
 use super::pool::PoolStats;
 use super::{Destination, Settings};
+use crate::telemetry::metrics::LaneMetrics;
 
 /// The result that a waiter receives.
 pub(super) type Grant<S> = Result<StreamSlot<S>, TransportError>;
@@ -53,6 +54,8 @@ pub(super) struct PoolState<S> {
     pub(super) tasks: TaskTracker,
     /// Cancelled when no more connections are to be opened.
     pub(super) closing: CancellationToken,
+    /// Where connections are counted. Empty: nowhere.
+    pub(super) metrics: OnceLock<Arc<LaneMetrics>>,
     inner: Mutex<Inner<S>>,
 }
 
@@ -107,6 +110,7 @@ impl<S> PoolState<S> {
             epoch,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            metrics: OnceLock::new(),
             inner: Mutex::new(inner),
         }
     }
@@ -212,6 +216,7 @@ impl<S> PoolState<S> {
         inner.opening = false;
         opening.held = false;
         drop(inner);
+        connection.count_opened();
         if let Some(surplus) = surplus {
             surplus.wake_driver();
         }
@@ -249,6 +254,7 @@ impl<S> PoolState<S> {
     pub(super) fn remove(&self, connection: &Arc<Connection<S>>) {
         let mut inner = self.lock();
         connection.start_draining();
+        connection.count_ended();
         inner.connections.retain(|other| !Arc::ptr_eq(other, connection));
         let ours = matches!(
             connection.end_cause(),

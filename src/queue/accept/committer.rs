@@ -11,7 +11,8 @@ use super::session::CommitSession;
 use super::traced;
 use super::{AcceptedNotification, CommitterParts, Error, NewNotification, Request};
 use crate::domain::{
-    Class, DeviceId, FanOut, Job, LaneId, NodeId, NotificationId, Priority, ScheduledAudience, TraceContext,
+    Class, DeliveryStatus, DeviceId, FanOut, Job, LaneId, NodeId, NotificationId, Priority,
+    ScheduledAudience, TraceContext,
 };
 use crate::queue::lane_intake::{HandoffPayload, LeasedJob, Reservation};
 use crate::store;
@@ -224,6 +225,7 @@ async fn answer_found(
     let mut missing = Vec::new();
     for (request, id) in requests.drain(..).zip(ids) {
         if found.contains(id) {
+            count_refused(pool, &request.new);
             accepted(&parts.metrics, request, *id);
         } else {
             missing.push(request);
@@ -231,6 +233,14 @@ async fn answer_found(
     }
     *requests = missing;
     true
+}
+
+/// Counts the devices of a stored notification that ended at once. Otherwise the statement does, but its answer is lost.
+fn count_refused(pool: &SessionPool, new: &NewNotification) {
+    let lanes = new.targets.iter().filter(|target| target.refused.is_some()).map(|target| target.lane);
+    for lane in lanes.chain(new.rejected_tokens.iter().map(|_| LaneId::NONE)) {
+        pool.count_delivery(lane, DeliveryStatus::Rejected, 1);
+    }
 }
 
 /// Gives each request an id, and reserves room in the lanes of this node.

@@ -184,7 +184,7 @@ mod tests {
         for leased_job in numbers.map(leased_job) {
             let (status, began) = (DeliveryStatus::Accepted, Instant::now());
             let disposition = Disposition::Final { status, attempted: true, reason: None, provider_id: None };
-            let ended = EndedDevice { index: 0, disposition, began, finding: None };
+            let ended = EndedDevice { index: 0, disposition, began, finding: None, is_in_doubt: false };
             let ended = Event::Ended(leased_job.lease(), ended);
             schedule.take_in([Event::Opened(leased_job), ended].into_iter());
         }

@@ -35,7 +35,7 @@ use super::leases::{JobLease, Leases};
 use super::notifier::Notifier;
 use crate::domain::{DeliveryStatus, DeviceId, Finding, LaneId, Reason};
 use crate::store::SessionPool;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, RefreshGuard};
 use crate::telemetry::trace::Tracer;
 
 /// While this many outcomes are not recorded yet, lanes claim nothing more.
@@ -120,9 +120,10 @@ pub struct OutcomeWriter {
     pool: SessionPool,
     notifier: Notifier,
     findings: mpsc::Sender<Vec<Finding>>,
-    #[expect(dead_code, reason = "outcomes are counted in the next change")]
     metrics: Arc<Metrics>,
     tracer: Tracer,
+    /// The number of unrecorded outcomes is in the metrics as long as this is held.
+    _shown: RefreshGuard,
 }
 
 impl OutcomeRecorder {
@@ -142,9 +143,14 @@ impl OutcomeRecorder {
             unrecorded: AtomicUsize::new(0),
             leases,
         });
+        let (shown_events, shown) = (Arc::clone(&events), Arc::clone(&metrics));
+        let shown = metrics.before_scrape(move || {
+            let unrecorded = shown_events.unrecorded.load(Ordering::Relaxed);
+            shown.record.unrecorded_devices.set(i64::try_from(unrecorded).unwrap_or(i64::MAX));
+        });
         let recorder = Self { events: Arc::clone(&events) };
         let tracer = Tracer::default();
-        (recorder, OutcomeWriter { events, pool, notifier, findings, metrics, tracer })
+        (recorder, OutcomeWriter { events, pool, notifier, findings, metrics, tracer, _shown: shown })
     }
 
     /// Notes a job that is on its way to a lane of this node, so that the heartbeat's comparison does not release it.
@@ -227,7 +233,8 @@ impl DeviceTicket {
     }
 
     fn push(&self, disposition: Disposition, began: Instant, finding: Option<Finding>) {
-        let ended = EndedDevice { index: self.index, disposition, began, finding: finding.map(Box::new) };
+        let finding = finding.map(Box::new);
+        let ended = EndedDevice { index: self.index, disposition, began, finding, is_in_doubt: false };
         self.events.push(Event::Ended(self.leased_job.lease(), ended));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct EndedDevice {
     pub(super) began: Instant,
     /// Boxed, because few devices have one.
     pub(super) finding: Option<Box<Finding>>,
+    /// A statement with this outcome had no answer, so it may be on record already.
+    pub(super) is_in_doubt: bool,
 }
 
 /// An opened job.

@@ -15,7 +15,8 @@ use super::{Disposition, OutcomeWriter};
 use crate::domain::{Class, DeliveryStatus, Finding, JobId, LaneId};
 use crate::queue::leases::JobLease;
 use crate::store::record::{self, RecordBatch};
-use crate::store::{self, jobs};
+use crate::store::{self, Session, jobs};
+use crate::telemetry::metrics::DropCause;
 
 /// Pause after a write that failed; it doubles with each failure up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -96,7 +97,11 @@ async fn flush(
     for lease in missed {
         match record_slowly(writer, schedule, lease).await {
             Err(error) if error.is_poison() => drop_provider_text(schedule, lease, &error),
-            recorded => recorded?,
+            Err(error) => {
+                mark_in_doubt(schedule, &[lease], &error);
+                return Err(error);
+            }
+            Ok(()) => {}
         }
     }
     release_ended(writer, schedule, due).await
@@ -124,7 +129,7 @@ async fn record_all(
             continue;
         }
         let mut conn = writer.pool.acquire().await.map_err(store::Error::from)?;
-        match record::record(&mut conn, &batch).await {
+        match record_measured(writer, &mut conn, &batch).await {
             Ok(owned) => {
                 let owned: HashSet<JobId> = owned.into_iter().collect();
                 for lease in part {
@@ -143,10 +148,52 @@ async fn record_all(
                 parts.extend([right, left]);
             }
             Err(error) if error.is_poison() => drop_provider_text(schedule, part[0], &error),
-            Err(error) => return Err(error),
+            Err(error) => {
+                mark_in_doubt(schedule, part, &error);
+                return Err(error);
+            }
         }
     }
     Ok(missed)
+}
+
+/// Runs one record statement, and measures its time.
+async fn record_measured(
+    writer: &OutcomeWriter,
+    conn: &mut Session,
+    batch: &RecordBatch,
+) -> Result<Vec<JobId>, store::Error> {
+    let began = Instant::now();
+    let owned = record::record(conn, batch).await;
+    writer.metrics.record.record_seconds.observe(began.elapsed());
+    owned
+}
+
+/// Notes which outcomes may be on record although their statement failed: its answer was lost.
+fn mark_in_doubt(schedule: &mut FlushSchedule, leases: &[JobLease], error: &store::Error) {
+    if !error.is_lost_answer() {
+        return;
+    }
+    for lease in leases {
+        if let Some(job) = schedule.jobs.get_mut(lease) {
+            job.unrecorded.iter_mut().for_each(|ended| ended.is_in_doubt = true);
+        }
+    }
+}
+
+/// Counts outcomes that are not recorded because the devices have one already. If the answer to a statement of this node was
+/// lost, what the statement recorded is counted now.
+fn count_dropped<'e>(writer: &OutcomeWriter, lane: LaneId, dropped: impl Iterator<Item = &'e EndedDevice>) {
+    for ended in dropped {
+        if !ended.is_in_doubt {
+            writer.metrics.record.dropped(DropCause::Late).inc();
+            continue;
+        }
+        writer.metrics.record.dropped(DropCause::Replayed).inc();
+        if let Disposition::Final { status, .. } = &ended.disposition {
+            writer.pool.count_delivery(lane, *status, 1);
+        }
+    }
 }
 
 /// The outcomes of a poisoned job are recorded without what the provider wrote. If even that can't be stored, they are
@@ -246,8 +293,11 @@ async fn record_slowly(
         let mut batch = RecordBatch::default();
         let fence = Fence { node: present.node, version: present.version };
         job.write(&mut batch, fence, &recorded, &new);
-        record::record(&mut tx, &batch).await?;
+        record_measured(writer, &mut tx, &batch).await?;
     }
+    // Both are in the order of the job.
+    let is_new = |ended: &EndedDevice| new.binary_search_by_key(&ended.index, |new| new.index).is_ok();
+    let dropped: Vec<usize> = job.unrecorded.iter().filter(|e| !is_new(e)).map(|e| e.index).collect();
     for e in &new {
         recorded.set(e.index, true);
     }
@@ -257,9 +307,11 @@ async fn record_slowly(
     job.is_lost = !is_ours || job.recorded.all();
     let (is_lost, has_ended) = (job.is_lost, job.has_ended());
     let ended = std::mem::take(&mut job.unrecorded);
+    let lane = job.leased_job.job.lane;
     if has_new {
         traced::settled(writer, job, 1);
     }
+    count_dropped(writer, lane, ended.iter().filter(|e| dropped.binary_search(&e.index).is_ok()));
     writer.events.unrecorded.fetch_sub(ended.len(), Ordering::AcqRel);
     follow_up(writer, schedule, lease, ended);
     if is_lost {
@@ -284,6 +336,7 @@ fn drop_outcomes(writer: &OutcomeWriter, schedule: &mut FlushSchedule, lease: Jo
         );
     }
     writer.events.unrecorded.fetch_sub(dropped, Ordering::AcqRel);
+    count_dropped(writer, job.leased_job.job.lane, job.unrecorded.iter());
     job.unrecorded.clear();
     job.is_lost = true;
     if job.has_ended() {

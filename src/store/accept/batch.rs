@@ -206,6 +206,17 @@ impl AcceptBatch {
         self.refused_end.push(position(&self.refused_devices));
     }
 
+    /// The devices that end at once: notification, lane and number, for each receipt.
+    pub(super) fn refused_devices(&self) -> impl Iterator<Item = (NotificationId, LaneId, u64)> + '_ {
+        let counts = self
+            .refused_start
+            .iter()
+            .zip(&self.refused_end)
+            .map(|(start, end)| (end - start + 1).unsigned_abs());
+        let names = self.refused_notification.iter().zip(&self.refused_lane);
+        names.zip(counts).map(|((id, lane), count)| (NotificationId(*id), LaneId(*lane), count.into()))
+    }
+
     /// Adds an audience that is resolved after the answer.
     pub fn fan_out(&mut self, row: FanOutRow) {
         self.fan_out_notification.push(row.id.0);

@@ -17,7 +17,7 @@ pub use batch::{AcceptBatch, FanOutRow, KeyRows, NotificationRow};
 pub use targets::JobTerms;
 
 use super::Error;
-use crate::domain::{DeviceId, JobId, LaneId, NotificationId, Priority};
+use crate::domain::{DeliveryStatus, DeviceId, JobId, LaneId, NotificationId, Priority};
 use crate::store::Session;
 use batch::trace_column;
 
@@ -178,7 +178,7 @@ macro_rules! insert_batch {
             trace_column(&$batch.fan_out_trace) as Option<Vec<Option<Vec<u8>>>>
             $(, $more)*
         )
-        .fetch_all($conn)
+        .fetch_all(&mut *$conn)
     };
 }
 
@@ -198,6 +198,9 @@ pub async fn insert(conn: &mut Session, batch: &AcceptBatch) -> Result<Vec<Store
         batch
     )
     .await?;
+    for (_, lane, devices) in batch.refused_devices() {
+        conn.count_delivery(lane, DeliveryStatus::Rejected, devices);
+    }
     Ok(rows.into_iter().filter_map(StoredJob::of).collect())
 }
 
@@ -248,7 +251,10 @@ pub async fn insert_keyed(
         &keys.answer
     )
     .await?;
-    let notifications = rows.iter().filter_map(|row| row.keyed_id.map(NotificationId)).collect();
+    let notifications: HashSet<_> = rows.iter().filter_map(|row| row.keyed_id.map(NotificationId)).collect();
+    for (_, lane, devices) in batch.refused_devices().filter(|(id, ..)| notifications.contains(id)) {
+        conn.count_delivery(lane, DeliveryStatus::Rejected, devices);
+    }
     Ok(StoredKeys { notifications, jobs: rows.into_iter().filter_map(StoredJob::of).collect() })
 }
 

@@ -3,7 +3,7 @@
 //! No index finds jobs by device: it would cost each of the inserts. So an erasure reads all jobs once, page by page. The lanes
 //! end what it does not reach (docs/queue.md#token-load).
 
-use crate::domain::{AppId, DeviceId, JobId};
+use crate::domain::{AppId, DeliveryStatus, DeviceId, JobId, LaneId};
 use crate::store::Error;
 use crate::store::Session;
 
@@ -64,7 +64,7 @@ pub async fn with_devices(
 pub async fn cancel(conn: &mut Session, jobs: &[JobId], devices: &[DeviceId]) -> Result<u64, Error> {
     let jobs: Vec<i64> = jobs.iter().map(|job| job.0).collect();
     let devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
-    let cancelled = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         r#"
         with locked as materialized (select * from jobs where job_id = any($1) for update skip locked),
         -- In a step of its own: a plan that is made while there are no jobs would walk over all that wait.
@@ -101,12 +101,23 @@ pub async fn cancel(conn: &mut Session, jobs: &[JobId], devices: &[DeviceId]) ->
                  array[case when may_be_sent then 'no_answer' else 'device_gone' end],
                  decode(repeat('01', open_count), 'hex'), last_reason, ready_at(class, due_at, found_at)
           from ended)
-        select coalesce(sum(open_count) filter (where not may_be_sent), 0) as "cancelled!" from ended
+        select lane_id as "lane_id!", may_be_sent as "may_be_sent!", sum(open_count)::bigint as "devices!"
+        from ended group by lane_id, may_be_sent
         "#,
         &jobs,
         &devices
     )
-    .fetch_one(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    Ok(cancelled.cast_unsigned())
+    let mut cancelled = 0;
+    for row in rows {
+        let (lane, devices) = (LaneId(row.lane_id), row.devices.cast_unsigned());
+        if row.may_be_sent {
+            conn.count_delivery(lane, DeliveryStatus::Unknown, devices);
+        } else {
+            conn.count_delivery(lane, DeliveryStatus::Cancelled, devices);
+            cancelled += devices;
+        }
+    }
+    Ok(cancelled)
 }

@@ -36,7 +36,7 @@ pub use transaction::begin;
 pub(super) use transaction::begin_with;
 
 use super::Error;
-use crate::domain::Platforms;
+use crate::domain::{DeliveryStatus, LaneId, Platforms};
 use orphans::ServerProcess;
 use pool::{Place, PoolInner};
 
@@ -49,6 +49,8 @@ pub struct Session {
     held: Option<PooledConnection>,
     pool: Arc<PoolInner>,
     place: Option<Place>,
+    /// Final outcomes of the present transaction: they are counted after its commit.
+    uncommitted: Vec<(LaneId, DeliveryStatus, u64)>,
 }
 
 /// A connection and what is known about it.
@@ -81,12 +83,24 @@ enum InTransaction {
 
 impl Session {
     fn new(held: PooledConnection, pool: Arc<PoolInner>, place: Place) -> Self {
-        Self { held: Some(held), pool, place: Some(place) }
+        Self { held: Some(held), pool, place: Some(place), uncommitted: Vec::new() }
     }
 
     /// The platforms that this node knows by their numbers.
     pub fn platforms(&self) -> &Platforms {
         &self.pool.platforms
+    }
+
+    /// Counts devices of a lane that a statement of this session has ended: at once, or after the commit of the present
+    /// transaction. What is rolled back, or has no answer to its commit, is not counted.
+    pub(super) fn count_delivery(&mut self, lane: LaneId, status: DeliveryStatus, devices: u64) {
+        if devices == 0 {
+            return;
+        }
+        match self.is_in_transaction() {
+            InTransaction::No => self.pool.shared.count_delivery(lane, status, devices),
+            InTransaction::Yes | InTransaction::Abandoned => self.uncommitted.push((lane, status, devices)),
+        }
     }
 
     /// Throws the connection away, and tells the server to end what still runs on it.

@@ -4,7 +4,7 @@
 //! connection does not answer. This pool pings when it lends, with a deadline, and only a connection that was idle.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -19,9 +19,9 @@ use super::hosts::{self, DatabaseHosts};
 use super::orphans::{Orphans, ServerProcess};
 use super::setup::{self, Purpose};
 use super::{PooledConnection, Session, faults};
-use crate::domain::Platforms;
+use crate::domain::{DeliveryStatus, LaneId, Platforms};
 use crate::store::error_text;
-use crate::telemetry::metrics::{Held, PoolMetrics, PostgresErrorClass, PostgresMetrics};
+use crate::telemetry::metrics::{DeliveryMetrics, Held, PoolMetrics, PostgresErrorClass, PostgresMetrics};
 
 /// Longest time of a connection attempt, with the statements that set the session up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,6 +105,8 @@ pub(super) struct SharedPoolState {
     tasks: TaskTracker,
     pools: Mutex<Vec<Weak<PoolInner>>>,
     metrics: PostgresMetrics,
+    /// Where final outcomes are counted. Empty: nowhere.
+    deliveries: OnceLock<DeliveryMetrics>,
 }
 
 impl SessionPool {
@@ -140,8 +142,26 @@ impl SessionPool {
             tasks: TaskTracker::new(),
             pools: Mutex::default(),
             metrics,
+            deliveries: OnceLock::new(),
         };
         Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose), Platforms::default())
+    }
+
+    /// Has this pool and its siblings count the final outcomes that they commit. Called once, before the first of them.
+    pub fn count_deliveries_in(&self, deliveries: DeliveryMetrics) {
+        let _ = self.inner.shared.deliveries.set(deliveries);
+    }
+
+    /// Shows the final outcomes of a lane under this name, such as `shop/fcm`.
+    pub fn name_lane(&self, lane: LaneId, name: &str) {
+        if let Some(deliveries) = self.inner.shared.deliveries.get() {
+            deliveries.name_lane(lane, name);
+        }
+    }
+
+    /// Counts final outcomes that are known to be committed although the answer was lost.
+    pub fn count_delivery(&self, lane: LaneId, status: DeliveryStatus, devices: u64) {
+        self.inner.shared.count_delivery(lane, status, devices);
     }
 
     /// Another pool of the same database, for another purpose.
@@ -365,6 +385,12 @@ impl PoolInner {
 }
 
 impl SharedPoolState {
+    pub(super) fn count_delivery(&self, lane: LaneId, status: DeliveryStatus, devices: u64) {
+        if let Some(deliveries) = self.deliveries.get() {
+            deliveries.count(lane, status, devices);
+        }
+    }
+
     /// Distrusts connections of this generation: no pool lends them any more. New ones belong to the next generation.
     pub(super) fn distrust(&self, generation: u64) {
         let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);

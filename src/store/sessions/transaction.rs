@@ -5,6 +5,7 @@
 //! answer, so these transactions are not sqlx's.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use sqlx::Executor as _;
 
@@ -55,7 +56,7 @@ impl Session {
         }
     }
 
-    fn is_in_transaction(&self) -> InTransaction {
+    pub(super) fn is_in_transaction(&self) -> InTransaction {
         self.held.as_ref().map_or(InTransaction::No, |held| held.state.transaction)
     }
 }
@@ -66,6 +67,8 @@ impl<'s> Transaction<'s> {
             session.execute("ROLLBACK").await?;
         }
         session.set_transaction(InTransaction::Yes);
+        // What an earlier transaction has left was rolled back.
+        session.uncommitted.clear();
         // From here on a drop rolls back, whether the answer to BEGIN has come or not.
         let mut transaction = Self { session };
         transaction.session.execute(statement).await?;
@@ -76,8 +79,12 @@ impl<'s> Transaction<'s> {
     ///
     /// # Errors
     /// As of any statement. After an error of the connection, the transaction may be committed or not.
-    pub async fn commit(self) -> Result<(), sqlx::Error> {
-        self.end("COMMIT").await
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        let ended = std::mem::take(&mut self.session.uncommitted);
+        let shared = Arc::clone(&self.session.pool.shared);
+        self.end("COMMIT").await?;
+        ended.into_iter().for_each(|(lane, status, devices)| shared.count_delivery(lane, status, devices));
+        Ok(())
     }
 
     /// Rolls back at once. After a drop, the session rolls back before its next statement.

@@ -4,8 +4,8 @@
 //! The leader [publishes](DatabaseMetrics::publish) all of it at once, so that a scrape never sees halves of two readings,
 //! and of a lane that is gone nothing is left.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric};
@@ -73,11 +73,16 @@ pub struct DeviceFigure {
     pub count: u64,
 }
 
-/// Figures, and until when they may be shown.
-#[derive(Debug)]
+/// Figures, and whether they may be shown still.
 struct Published {
     figures: DatabaseFigures,
-    until: Instant,
+    is_valid: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published").field("figures", &self.figures).finish_non_exhaustive()
+    }
 }
 
 /// What the leader reads in the database for all nodes.
@@ -91,9 +96,9 @@ impl DatabaseMetrics {
         metrics
     }
 
-    /// Shows these figures in place of those before, for at most `valid_for`: after that another node may lead.
-    pub fn publish(&self, figures: DatabaseFigures, valid_for: Duration) {
-        let published = Published { figures, until: Instant::now() + valid_for };
+    /// Shows these figures in place of those before, as long as `is_valid`: each scrape asks whether this node still leads.
+    pub fn publish(&self, figures: DatabaseFigures, is_valid: impl Fn() -> bool + Send + Sync + 'static) {
+        let published = Published { figures, is_valid: Box::new(is_valid) };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(published);
     }
 
@@ -107,7 +112,7 @@ impl Collector for DatabaseMetrics {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let published = self.0.read().unwrap_or_else(PoisonError::into_inner);
         match &*published {
-            Some(published) if Instant::now() < published.until => published.figures.encode(encoder),
+            Some(published) if (published.is_valid)() => published.figures.encode(encoder),
             _ => Ok(()),
         }
     }

@@ -15,13 +15,12 @@ use super::Histogram;
 use super::families::{Histograms, LaneLabel};
 use super::label::{SecondsGauge, label_words};
 use super::names::Names;
-use crate::domain::{Class, DeliveryStatus, LaneState, Priority};
+use super::reason::OTHER;
+use crate::domain::{Class, LaneState, Priority};
 
 /// Reasons of a lane with a series of their own, for each of attempts and quarantined devices. Further ones are counted as
 /// [`OTHER`], so that a provider that invents words can't make series without limit.
 const REASONS_MAX: usize = 40;
-/// The label of a reason that has no series of its own.
-const OTHER: &str = "other";
 
 label_words! {
     /// What became of an attempt.
@@ -76,12 +75,6 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct StatusLabels {
-    lane: String,
-    status: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct StateLabels {
     lane: String,
     state: &'static str,
@@ -110,7 +103,6 @@ struct Families {
     quota_remaining: Family<LaneLabel, SecondsGauge>,
     credential_ok: Family<LaneLabel, Gauge>,
     credential_age: Family<LaneLabel, SecondsGauge>,
-    deliveries: Family<StatusLabels, Counter>,
     pruned: Family<ReasonLabels, Counter>,
 }
 
@@ -149,7 +141,6 @@ pub struct LaneMetrics {
     pub credential_ok: Gauge,
     /// Age of the provider token of the last request.
     pub credential_age_seconds: SecondsGauge,
-    deliveries: Vec<Counter>,
     pruned: Reasons,
 }
 
@@ -178,7 +169,6 @@ impl LanesMetrics {
             quota_remaining: Family::default(),
             credential_ok: Family::default(),
             credential_age: Family::default(),
-            deliveries: Family::default(),
             pruned: Family::default(),
         };
         families.register(names);
@@ -267,18 +257,8 @@ impl Families {
             "Age of the provider token of the last request; 0 after 5 min without a request",
             self.credential_age.clone(),
         );
-        names.add(
-            "pushpost_deliveries_total",
-            "Final outcomes that this node committed",
-            self.deliveries.clone(),
-        );
         names.add("pushpost_pruned_total", "Quarantined devices", self.pruned.clone());
     }
-}
-
-/// The statuses of final outcomes.
-fn final_statuses() -> impl Iterator<Item = DeliveryStatus> {
-    DeliveryStatus::ALL.iter().copied().filter(|status| *status != DeliveryStatus::Pending)
 }
 
 impl LaneMetrics {
@@ -290,7 +270,6 @@ impl LaneMetrics {
         let state = |state: &LaneState| families.state.get_or_create_owned(&label.state(*state));
         let end =
             |end: &ConnectionEnd| families.connection_ends.get_or_create_owned(&label.reason(end.as_str()));
-        let delivery = |status| families.deliveries.get_or_create_owned(&label.status(status));
         Self {
             handovers: families.handovers.get_or_create_owned(&label),
             in_flight: families.in_flight.get_or_create_owned(&label),
@@ -305,7 +284,6 @@ impl LaneMetrics {
             connection_ends: ConnectionEnd::ALL.iter().map(end).collect(),
             credential_ok: families.credential_ok.get_or_create_owned(&label),
             credential_age_seconds: families.credential_age.get_or_create_owned(&label),
-            deliveries: final_statuses().map(delivery).collect(),
             pruned: Reasons::new(&families.pruned, name),
             families: families.clone(),
             label,
@@ -325,11 +303,6 @@ impl LaneMetrics {
     /// Ended connections.
     pub fn connection_ends(&self, reason: ConnectionEnd) -> &Counter {
         &self.connection_ends[reason as usize]
-    }
-
-    /// Final outcomes that this node committed. None for `pending`, which is not final.
-    pub fn deliveries(&self, status: DeliveryStatus) -> Option<&Counter> {
-        self.deliveries.get(final_statuses().position(|other| other == status)?)
     }
 
     /// Devices quarantined for this reason: a word of a closed list, or `other`.
@@ -368,10 +341,6 @@ impl LaneLabel {
     fn state(&self, state: LaneState) -> StateLabels {
         StateLabels { lane: self.lane.clone(), state: state.as_str() }
     }
-
-    fn status(&self, status: DeliveryStatus) -> StatusLabels {
-        StatusLabels { lane: self.lane.clone(), status: status.as_str() }
-    }
 }
 
 impl Drop for LaneMetrics {
@@ -396,9 +365,6 @@ impl Drop for LaneMetrics {
         }
         for end in ConnectionEnd::ALL {
             families.connection_ends.remove(&label.reason(end.as_str()));
-        }
-        for status in final_statuses() {
-            families.deliveries.remove(&label.status(status));
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod accept;
 mod database;
+mod deliveries;
 mod families;
 mod histogram;
 mod http;
@@ -19,6 +20,7 @@ mod names;
 mod node;
 mod postgres;
 mod process;
+mod reason;
 mod record;
 mod trace;
 
@@ -30,6 +32,7 @@ use prometheus_client::registry::Registry;
 
 pub use accept::{AcceptMetrics, AppMetrics, AudienceKind};
 pub use database::{AppFigures, DatabaseFigures, DatabaseMetrics, DeviceFigure, LaneFigures};
+pub use deliveries::DeliveryMetrics;
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, RouteMetrics};
 pub use label::{Held, SecondsGauge};
@@ -39,6 +42,7 @@ pub use node::{NodeMetrics, RuntimeName};
 pub use postgres::{PoolMetrics, PostgresErrorClass, PostgresMetrics};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
+pub use reason::reason_label;
 pub use record::{DropCause, RecordMetrics};
 pub use trace::TraceMetrics;
 
@@ -85,6 +89,8 @@ pub struct Metrics {
     pub accept: AcceptMetrics,
     /// The lanes: attempts, outcomes, connections, health.
     pub lanes: LanesMetrics,
+    /// Final outcomes.
+    pub deliveries: DeliveryMetrics,
     /// Claims and records.
     pub record: RecordMetrics,
     /// Statements and connections.
@@ -106,6 +112,7 @@ impl Metrics {
             HttpMetrics::register(&mut names),
             AcceptMetrics::register(&mut names),
             LanesMetrics::register(&mut names),
+            DeliveryMetrics::register(&mut names),
             RecordMetrics::register(&mut names),
             PostgresMetrics::register(&mut names),
             NodeMetrics::register(&mut names),
@@ -114,9 +121,21 @@ impl Metrics {
         );
         process::register(&mut names);
         log::register(&mut names);
-        let (http, accept, lanes, record, postgres, node, database, trace) = metrics;
+        let (http, accept, lanes, deliveries, record, postgres, node, database, trace) = metrics;
         let refreshes = Mutex::default();
-        Arc::new(Self { registry, refreshes, http, accept, lanes, record, postgres, node, database, trace })
+        Arc::new(Self {
+            registry,
+            refreshes,
+            http,
+            accept,
+            lanes,
+            deliveries,
+            record,
+            postgres,
+            node,
+            database,
+            trace,
+        })
     }
 
     /// Has `refresh` run before each scrape, to set gauges that cost less to read than to keep up to date. It runs on a

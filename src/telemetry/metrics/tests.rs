@@ -1,9 +1,10 @@
 //! The names, types and labels of all metrics, which are public.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::domain::{Class, DeliveryStatus, LaneState, Priority};
+use crate::domain::{Class, LaneId, LaneState, Priority};
 
 /// Metrics with at least one series of each name, as long as the lane is kept.
 fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
@@ -18,7 +19,7 @@ fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
     lane.set_quota_remaining(0.5);
     drop(metrics.postgres.pool("requests"));
     metrics.node.runtime_lag_seconds(RuntimeName::Api).set(0.001);
-    metrics.database.publish(figures(), Duration::from_secs(3600));
+    metrics.database.publish(figures(), || true);
     (metrics, lane)
 }
 
@@ -104,6 +105,7 @@ fn both_forms_have_the_same_samples() {
 fn what_is_known_at_the_start_stands_at_zero() {
     let metrics = Metrics::new();
     let lane = metrics.lanes.lane("shop/apns-production");
+    metrics.deliveries.name_lane(LaneId(1), "shop/apns-production");
     let app = metrics.accept.app("shop");
     let text = metrics.expose(Exposition::Text);
     for sample in [
@@ -130,8 +132,6 @@ fn a_lane_takes_its_series_with_it() {
     lanes[1].pruned("UNREGISTERED").inc();
     lanes[0].set_quota_remaining(1.0);
     lanes[0].set_state(LaneState::Throttled);
-    lanes[0].deliveries(DeliveryStatus::Unknown).expect("it is final").inc();
-    assert!(lanes[0].deliveries(DeliveryStatus::Pending).is_none());
     let [last, other] = lanes;
     drop(other);
     let text = metrics.expose(Exposition::Text);
@@ -158,13 +158,17 @@ fn invented_reasons_make_no_series_without_limit() {
 fn figures_of_the_database_end_with_the_leadership() {
     let metrics = Metrics::new();
     assert!(!metrics.expose(Exposition::Text).contains("pushpost_nodes"));
-    metrics.database.publish(figures(), Duration::from_secs(3600));
+    metrics.database.publish(figures(), || true);
     let text = metrics.expose(Exposition::Text);
     assert!(text.contains(r#"pushpost_queue_devices{lane="shop/fcm",priority="high"} 3"#), "{text}");
     metrics.database.withdraw();
     assert!(!metrics.expose(Exposition::Text).contains("pushpost_queue_devices"));
-    metrics.database.publish(figures(), Duration::ZERO);
-    assert!(!metrics.expose(Exposition::Text).contains("pushpost_queue_devices"), "they are too old");
+    let leads = Arc::new(AtomicBool::new(true));
+    let leads_still = Arc::clone(&leads);
+    metrics.database.publish(figures(), move || leads_still.load(Ordering::Acquire));
+    assert!(metrics.expose(Exposition::Text).contains("pushpost_queue_devices"));
+    leads.store(false, Ordering::Release);
+    assert!(!metrics.expose(Exposition::Text).contains("pushpost_queue_devices"), "the scrape asks");
 }
 
 #[test]

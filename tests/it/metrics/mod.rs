@@ -3,6 +3,8 @@
 
 mod access;
 mod counts;
+mod deliveries;
 mod figures;
 mod format;
+mod lanes;
 mod outage;

@@ -1,6 +1,6 @@
 //! The client of an APNs lane: sends in one environment, with one key, over one pool of connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -22,7 +22,7 @@ use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{
     self, PingSettings, Pool, PoolStats, Response, Sent, TransportError, TransportErrorKind,
 };
-use crate::provider::{Attempt, Fingerprint};
+use crate::provider::{Attempt, Fingerprint, SenderMetrics};
 
 /// Most streams per connection. APNs may allow fewer.
 const STREAMS: usize = 1000;
@@ -38,6 +38,7 @@ pub struct ApnsClient {
     authority: Authority,
     topic: String,
     fingerprint: Fingerprint,
+    metrics: OnceLock<Arc<SenderMetrics>>,
 }
 
 impl ApnsClient {
@@ -75,7 +76,8 @@ impl ApnsClient {
                 ..setup::pool_settings(connections, STREAMS)
             },
         );
-        Ok(Self { pool, credential, authority, topic: settings.topic.clone(), fingerprint })
+        let topic = settings.topic.clone();
+        Ok(Self { pool, credential, authority, topic, fingerprint, metrics: OnceLock::new() })
     }
 
     async fn attempt_once(
@@ -86,7 +88,11 @@ impl ApnsClient {
         let mut used = None;
         let head = |presented: &ConnectionToken| {
             attempt.note_request(&self.authority, "/3/device/REDACTED");
-            let bearer = self.credential.bearer(presented, moment(attempt));
+            let moment = moment(attempt);
+            let bearer = self.credential.bearer(presented, moment);
+            if let Some(metrics) = self.metrics.get() {
+                metrics.note_token(moment.at, bearer.age(moment));
+            }
             let head = prepared.head(&self.authority, attempt, bearer.header.clone());
             used = Some(bearer);
             head
@@ -148,6 +154,11 @@ impl ProviderClient for ApnsClient {
 
     fn stats(&self) -> PoolStats {
         self.pool.stats()
+    }
+
+    fn count_in(&self, metrics: &Arc<SenderMetrics>) {
+        self.pool.count_in(&metrics.lane);
+        let _ = self.metrics.set(Arc::clone(metrics));
     }
 
     async fn shutdown(&self) {

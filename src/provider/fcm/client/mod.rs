@@ -1,6 +1,6 @@
 //! The client of an FCM lane: sends with one credential, through one project, over one pool of connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::provider::proxy::Proxy;
 use crate::provider::resend::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
-use crate::provider::{Attempt, Fingerprint};
+use crate::provider::{Attempt, Fingerprint, SenderMetrics};
 
 /// FCM's limit of open streams per connection. FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
 pub(super) const STREAMS_MAX: usize = 100;
@@ -38,6 +38,7 @@ pub struct FcmClient {
     channel: Option<String>,
     fingerprint: Fingerprint,
     subject_token: Option<Fingerprint>,
+    metrics: OnceLock<Arc<SenderMetrics>>,
 }
 
 impl FcmClient {
@@ -79,7 +80,8 @@ impl FcmClient {
         let shared = setup::pool_settings(connections, STREAMS_MAX);
         let pool = Pool::new(origin, transport::Settings { idle_close: Some(IDLE_CLOSE), ..shared });
         let bearers = AccessTokens::new(fetch);
-        Ok(Self { pool, bearers, uri, channel: settings.channel.clone(), fingerprint, subject_token })
+        let (channel, metrics) = (settings.channel.clone(), OnceLock::new());
+        Ok(Self { pool, bearers, uri, channel, fingerprint, subject_token, metrics })
     }
 
     async fn attempt_once(
@@ -93,6 +95,10 @@ impl FcmClient {
             if let Some(authority) = self.uri.authority() {
                 // The token is in the body.
                 attempt.note_request(authority, self.uri.path());
+            }
+            if let Some(metrics) = self.metrics.get() {
+                let now = Instant::now();
+                metrics.note_token(now, bearer.age(now));
             }
             let mut request = Request::new(());
             *request.method_mut() = Method::POST;
@@ -170,6 +176,11 @@ impl ProviderClient for FcmClient {
 
     fn stats(&self) -> PoolStats {
         self.pool.stats()
+    }
+
+    fn count_in(&self, metrics: &Arc<SenderMetrics>) {
+        self.pool.count_in(&metrics.lane);
+        let _ = self.metrics.set(Arc::clone(metrics));
     }
 
     async fn shutdown(&self) {
