@@ -2,7 +2,8 @@
 //! heartbeat is fresh. Two leaders at the same time do no harm. The runtime starts [`run`] on each node.
 //!
 //! A new duty is a file, a variant of [`Duty`] with its name and period, and a line in [`perform`]; a duty that deletes
-//! much goes in steps, as those in [`retention`]. Clean-up runs are carried out between the rounds ([`cleanups`]).
+//! much goes in steps, as those in [`retention`]. Clean-up runs are carried out between the rounds ([`cleanups`]). What the
+//! leader counts for operators has a task of its own ([`read_figures`]).
 
 mod cleanups;
 mod contents;
@@ -11,6 +12,7 @@ mod empty_topics;
 mod erasures;
 mod expired_fan_outs;
 mod expired_jobs;
+mod figures;
 mod heartbeat_watch;
 mod idempotency_keys;
 mod lane_changes;
@@ -40,6 +42,7 @@ use cleanups::Cleanups;
 use leadership::Leadership;
 use schedule::Schedule;
 
+pub use figures::{FigureSettings, run as read_figures};
 pub use orphaned_jobs::sweep;
 pub use retention::Retention;
 

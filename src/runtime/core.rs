@@ -118,6 +118,12 @@ impl Core {
             apps,
         };
         stage.spawn("maintenance", maintenance::run(duties, stage.stop.clone()));
+        let figures = maintenance::FigureSettings {
+            pool: database.observe_pool(),
+            node_lease: Arc::clone(&self.node_lease),
+            metrics: Arc::clone(&self.metrics),
+        };
+        stage.spawn("figures", maintenance::read_figures(figures, stage.stop.clone()));
     }
 
     /// The dispatcher, which starts lanes.

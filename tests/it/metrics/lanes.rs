@@ -1,6 +1,7 @@
 //! What lanes, their attempts and their connections are counted as.
 
 use pushpost::provider::fcm;
+use pushpost::runtime::Role;
 use pushpost_simulator::{Action, FcmFault, H2Code, LastStream, Rule};
 use pushpost_testkit::json::{apns_targets, fcm_targets, hex};
 use pushpost_testkit::service::TestService;
@@ -131,4 +132,40 @@ async fn the_end_of_a_connection_is_counted_with_its_reason() {
     let ends = format!(r#"pushpost_lane_connection_ends_total{{{FCM},reason="goaway"}}"#);
     until("the connection has ended", async || service.scrape(0).await.value(&ends) == 1.0).await;
     service.stop_with_duplicates().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_leader_shows_what_waits() {
+    let service = TestService::builder().node(Role::All).node(Role::All).build().await;
+    service.lanes().pause(fcm::LANE).await;
+    service.notifications().send(json!({"to": {"tokens": fcm_targets("f", 25)}, "title": "Hi"})).await;
+    let waiting = format!(r#"pushpost_queue_devices{{{FCM},priority="normal"}}"#);
+    let scrapes = async || [service.scrape(0).await, service.scrape(1).await];
+    until("the leader has counted", async || {
+        scrapes().await.iter().filter_map(|scrape| scrape.get(&waiting)).collect::<Vec<_>>() == [25.0]
+    })
+    .await;
+    let [one, other] = scrapes().await;
+    let (leader, follower) = if one.value("pushpost_leader") == 1.0 { (one, other) } else { (other, one) };
+    assert_eq!(leader.value("pushpost_nodes"), 2.0);
+    assert_eq!(leader.value("pushpost_partitions_ahead"), 7.0);
+    assert_eq!(
+        leader.value(r#"pushpost_devices{app="shop",platform="fcm",status="active"}"#),
+        0.0,
+        "an hour old"
+    );
+    assert!(leader.value(&format!(r#"pushpost_queue_oldest_seconds{{{FCM},priority="normal"}}"#)) > 0.0);
+    assert_eq!(leader.value(&format!(r#"pushpost_queue_oldest_seconds{{{FCM},priority="low"}}"#)), 0.0);
+    assert_eq!(leader.value(&format!("pushpost_pruning_braked{{{FCM}}}")), 0.0);
+    assert_eq!(leader.value(r#"pushpost_fan_outs{app="shop"}"#), 0.0);
+    assert!(leader.value(r#"pushpost_table_bytes{table="jobs"}"#) > 0.0);
+    assert!(leader.get("pushpost_postgres_oldest_transaction_seconds").is_some());
+    for name in ["pushpost_nodes", "pushpost_queue_devices", "pushpost_pruning_braked", "pushpost_fan_outs"] {
+        assert!(!follower.names().contains(name), "{name} of a node that does not lead");
+    }
+    let stored = "select due_devices from lane_figures where due_devices > 0";
+    assert_eq!(service.database.count(stored).await, 25);
+    service.lanes().resume(fcm::LANE).await;
+    service.until_received(25).await;
+    service.stop_undecided().await;
 }

@@ -7,4 +7,5 @@ mod deliveries;
 mod figures;
 mod format;
 mod lanes;
+mod leadership;
 mod outage;

@@ -10,9 +10,10 @@ use pushpost::queue::heartbeat::Heartbeat;
 use pushpost::queue::lane_intake::{LaneIntake, LaneIntakes};
 use pushpost::queue::leases::Leases;
 use pushpost::queue::node_lease::NodeLease;
-use pushpost::store::SessionPool;
 use pushpost::store::lanes::LaneReport;
 use pushpost::store::nodes::NodeDescription;
+use pushpost::store::{Purpose, SessionPool};
+use pushpost::telemetry::metrics::Metrics;
 use pushpost::{maintenance, store};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -133,6 +134,12 @@ async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second(
     let node = node_lease.id();
     let duties =
         maintenance::Settings { pool: queue.clone(), node_lease, retention: kept(30), apps: Arc::default() };
+    let figures = maintenance::FigureSettings {
+        pool: db.pool_for(Purpose::Observe, 2),
+        node_lease: Arc::clone(&duties.node_lease),
+        metrics: Metrics::new(),
+    };
+    tasks.spawn(maintenance::read_figures(figures, stop.clone()));
     tasks.spawn(maintenance::run(duties, stop.clone()));
     tasks.spawn(standing(queue, node, lanes, stop.clone()));
     sleep(START).await;
