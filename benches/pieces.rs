@@ -266,7 +266,7 @@ fn metrics(c: &mut Criterion) {
     group.bench_function("reason", |b| b.iter(|| lane.attempt_reasons(black_box("UNREGISTERED")).inc()));
     group.bench_function("request", |b| {
         b.iter(|| {
-            let route = metrics.http.route(black_box("/v1/notifications"));
+            let route = metrics.http.of_route(black_box("/v1/notifications"));
             route.count("POST", 202);
             route.seconds.observe(black_box(time));
         });

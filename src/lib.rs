@@ -11,7 +11,7 @@
 //! | 1 | [`store`] | all the SQL |
 //! | 1 | [`provider::transport`] | TLS, HTTP/2 connections and their pool; knows no provider |
 //! | 1 | [`settings`] | what reads a section of a configuration, whatever its keys are |
-//! | 1 | [`telemetry`] | the log; traces |
+//! | 1 | [`telemetry`] | the log; traces; the metrics of a node |
 //! | 2 | [`provider`] | what a provider states, and the list of built-in providers |
 //! | 2 | a folder of [`provider`] for each, such as [`provider::apns`] | settings, credentials, request bytes, what an answer means |
 //! | 2 | [`queue`] | accept, claim, lease, record |

@@ -26,7 +26,7 @@ pub(super) fn measure(
     response: Response,
     started: Instant,
 ) -> Response {
-    let route = metrics.route(route.unwrap_or(NO_ROUTE));
+    let route = metrics.of_route(route.unwrap_or(NO_ROUTE));
     route.count(word(method), response.status().as_u16());
     if let Some(code) = problem.filter(|code| code.is_refusal()) {
         metrics.refused(code.as_str()).inc();

@@ -53,7 +53,10 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(
 #[utoipa::path(
     get, path = PATH, operation_id = "metrics", tag = "operation", security(()),
     responses(
-        (status = 200, description = "The metrics.", content((String = "text/plain"), (String = "application/openmetrics-text"))),
+        (status = 200, description = "The metrics.", content(
+            (String = "text/plain", example = json!("# HELP pushpost_leader 1 on the leader.\n# TYPE pushpost_leader gauge\npushpost_leader 1\n")),
+            (String = "application/openmetrics-text", example = json!("# TYPE pushpost_leader gauge\npushpost_leader 1\n# EOF\n")),
+        )),
         MetricsProblems,
     )
 )]

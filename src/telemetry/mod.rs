@@ -4,6 +4,8 @@
 //! that is clear by itself, and fields to search by; `detail` is the cause and `hint` the operator's next step. No line
 //! contains a device token, a key or the text of a notification. A service's lines are written by a thread of their
 //! own, so that nothing waits for the reader of stderr.
+//!
+//! [`metrics`] are the numbers of a node.
 
 mod levels;
 pub mod metrics;

@@ -70,7 +70,7 @@ impl HttpMetrics {
     }
 
     /// The metrics of a route, by its pattern.
-    pub fn route(&self, pattern: &str) -> Arc<RouteMetrics> {
+    pub fn of_route(&self, pattern: &str) -> Arc<RouteMetrics> {
         let known = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(pattern).map(Arc::clone);
         known.unwrap_or_else(|| {
             let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);

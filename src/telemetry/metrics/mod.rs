@@ -1,8 +1,8 @@
 //! The metrics of a node, which `GET /metrics` answers. `docs/metrics.md` lists all of them for operators.
 //!
 //! Each node of a process has its own [`Metrics`]: there is no global. A group is a file with the metrics of one subject.
-//! Its fields are handles of `prometheus_client`, whose clones share a value. Who counts often resolves its handles once,
-//! for example [`LanesMetrics::lane`] when a lane starts.
+//! Its fields are handles of `prometheus_client`, whose clones share a value. Code that counts often resolves its handles
+//! once, for example [`LanesMetrics::lane`] when a lane starts.
 //!
 //! Counting takes no lock: counters and gauges are atomics, and so are the [`Histogram`]s. Labels are apps, lanes and words
 //! of closed lists, never what a request or a provider wrote (docs/metrics.md#labels).
@@ -18,6 +18,7 @@ mod lane;
 mod log;
 mod names;
 mod node;
+mod plain_text;
 mod postgres;
 mod process;
 mod reason;
@@ -27,7 +28,7 @@ mod trace;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 pub use accept::{AcceptMetrics, AppMetrics, AudienceKind};
@@ -61,7 +62,7 @@ impl Exposition {
     /// The `Content-Type` of the answer.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Text => prometheus_text::CONTENT_TYPE,
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
@@ -153,12 +154,11 @@ impl Metrics {
         let refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         refreshes.iter().filter_map(Weak::upgrade).for_each(|refresh| refresh());
         let mut answer = String::new();
-        let written = match form {
-            Exposition::Text => prometheus_text::encode(&mut answer, &self.registry),
-            Exposition::OpenMetrics => text::encode(&mut answer, &self.registry),
-        };
-        written.expect("a string takes any text");
-        answer
+        text::encode(&mut answer, &self.registry).expect("a string takes any text");
+        match form {
+            Exposition::Text => plain_text::from_openmetrics(&answer),
+            Exposition::OpenMetrics => answer,
+        }
     }
 }
 

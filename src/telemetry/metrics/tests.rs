@@ -9,7 +9,7 @@ use crate::domain::{Class, LaneId, LaneState, Priority};
 /// Metrics with at least one series of each name, as long as the lane is kept.
 fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
     let metrics = Metrics::new();
-    metrics.http.route("/v1/notifications").count("POST", 202);
+    metrics.http.of_route("/v1/notifications").count("POST", 202);
     metrics.http.refused("queue_full").inc();
     drop(Held::new(&metrics.http.connections("listen")));
     metrics.accept.app("shop").notifications(AudienceKind::Direct).inc();
