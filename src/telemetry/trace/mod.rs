@@ -27,7 +27,7 @@ pub use export::TraceExporter;
 pub use span::{Span, SpanKind, SpanValue};
 pub use spans::{AttemptSpan, ExpandSpan, JobPath, JobSpan, JobTrace, RequestSpan, SendSpan, SettleSpan};
 
-/// Spans that wait to be exported at most, about 3 MB. Further ones are dropped and counted.
+/// Spans that wait to be exported at most, each about 1 KB. Further ones are dropped and counted.
 const QUEUE_SPANS: usize = 4_096;
 
 /// The time of spans: Postgres's time at a moment of this node's monotonic clock. So spans of nodes with wrong clocks
