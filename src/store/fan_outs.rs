@@ -164,8 +164,7 @@ pub async fn write_page(
     devices: PageDevices<'_>,
 ) -> Result<FanOutPage, Error> {
     let lanes = LaneColumns::of(audience, lanes);
-    let except_users: Vec<String> =
-        audience.except_users.iter().map(|user| user.as_str().to_owned()).collect();
+    let except_users: Vec<_> = audience.except_users.iter().map(|user| user.as_str().to_owned()).collect();
     let except_devices: Vec<i64> = audience.except_devices.iter().map(|device| device.0).collect();
     let (size, found, through_users) = match devices {
         PageDevices::Next(size) => (Some(size), IdColumns::default(), &[][..]),

@@ -5,7 +5,6 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind as Kind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode as Code;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Message, SpanFlags, Status};
 use prost::Message as _;
 
@@ -14,6 +13,9 @@ use super::span::{Span, SpanKind, SpanValue};
 
 /// The semantic conventions that the names of spans and attributes follow.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// `STATUS_CODE_ERROR` of a span's status.
+const ERROR: i32 = 2;
 
 /// Encodes spans as the body of a post.
 pub(super) fn encode(resource: &[(String, String)], spans: &[Span], clock: &TraceClock) -> Vec<u8> {
@@ -39,7 +41,7 @@ fn message(span: &Span, clock: &TraceClock) -> Message {
     // Not read from the clock, which a heartbeat may set meanwhile.
     let took = u64::try_from((span.ended - span.began).as_nanos()).unwrap_or_default();
     let remote = if span.has_remote_parent { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
-    let status = Status { code: Code::Error.into(), ..Status::default() };
+    let status = Status { code: ERROR, ..Status::default() };
     Message {
         trace_id: span.context.trace_id().to_vec(),
         span_id: span.context.span_id().0.to_vec(),

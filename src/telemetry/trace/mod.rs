@@ -52,7 +52,7 @@ pub struct TraceSettings {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The time of spans.
     pub clock: TraceClock,
-    /// Counts spans.
+    /// Counts what becomes of the spans.
     pub counts: SpanCounts,
 }
 

@@ -37,7 +37,7 @@ pub enum SpanValue {
 pub struct Span {
     /// The name, with few different values.
     pub name: Cow<'static, str>,
-    /// The role.
+    /// What part it has in an exchange with others.
     pub kind: SpanKind,
     /// Its trace and its own id.
     pub context: TraceContext,
@@ -56,7 +56,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Without attributes.
+    /// A span that has no attributes yet, with its begin and its end.
     pub(super) fn new(
         name: impl Into<Cow<'static, str>>,
         kind: SpanKind,

@@ -70,7 +70,7 @@ pub struct SendSpan<'a> {
     pub request: SpanId,
     /// The app that sends it.
     pub app: &'a str,
-    /// The notification.
+    /// The notification that was stored.
     pub notification: NotificationId,
     /// Notifications that shared the COMMIT.
     pub batch: usize,
@@ -222,7 +222,7 @@ pub struct AttemptSpan<'a> {
     pub trace: &'a JobTrace,
     /// The provider's host. None: no request was written.
     pub host: Option<&'a str>,
-    /// Its port.
+    /// The port at the provider's host.
     pub port: Option<u16>,
     /// The URL, without the token.
     pub url: Option<&'a str>,
