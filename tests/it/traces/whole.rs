@@ -223,15 +223,18 @@ async fn a_scheduled_notification_is_in_the_trace_of_its_request() {
     let collector = TestCollector::start().await;
     let service = traced(&collector).node(Role::All).build().await;
     let targets = apns_targets("a", 2);
-    let id =
-        send(&service, &json!({"to": {"tokens": targets}, "title": "Hi", "send_at": "2100-01-01T00:00:00Z"}))
-            .await;
+    let pattern =
+        "select to_char((now() + interval '200 days') at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+    let send_at: String = sqlx::query_scalar(pattern).fetch_one(&service.database.pool).await.unwrap();
+    let id = send(&service, &json!({"to": {"tokens": targets}, "title": "Hi", "send_at": send_at})).await;
     let traced: i64 = sqlx::query_scalar("select count(*) from fan_outs where octet_length(trace) = 25")
         .fetch_one(&service.database.pool)
         .await
         .unwrap();
     assert_eq!(traced, 1);
-    sqlx::raw_sql("update fan_outs set due_at = now()").execute(&service.database.pool).await.unwrap();
+    let set = "expires_at = now() + (expires_at - due_at), due_at = now()";
+    let forward = format!("with forwarded as (update fan_outs set {set}) update notifications set {set}");
+    assert!(service.database.execute(&forward).await > 0);
     let is_processed = |spans: &[SeenSpan]| named(spans, "process shop/apns-production").len() == 1;
     let spans = collector.until("the job is traced", is_processed).await;
     assert_one_tree(&spans);
