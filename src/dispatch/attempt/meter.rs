@@ -66,6 +66,9 @@ impl AttemptMeter {
         let Some(opened) = stream.opened() else { return };
         let waited = (clock.at(opened) - job.due_at).to_std().unwrap_or_default();
         self.metrics.lanes.post_to_provider_seconds(job.priority, job.class).observe(waited);
+        if let Some(trace) = job.trace {
+            self.metrics.lanes.note_exemplar(job.priority, job.class, waited, trace);
+        }
     }
 }
 

@@ -85,6 +85,14 @@ impl Histogram {
         self.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// The upper bound in seconds of the range that a time falls into.
+    pub(super) fn bound_of(&self, time: Duration) -> f64 {
+        let Values { bounds, whole_bounds, .. } = &*self.0;
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let range = whole_bounds.iter().take_while(|bound| **bound < nanos).count();
+        bounds.get(range).copied().unwrap_or(f64::INFINITY)
+    }
+
     /// Adds a size.
     pub fn observe_size(&self, size: usize) {
         self.add(size as u64);

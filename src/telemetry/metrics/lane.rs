@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,11 +13,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Histogram;
+use super::exemplars::Exemplars;
 use super::families::{Histograms, LaneLabel};
 use super::label::{SecondsGauge, label_words};
 use super::names::Names;
 use super::reason::OTHER;
-use crate::domain::{Class, LaneState, Priority};
+use crate::domain::{Class, LaneState, Priority, TraceContext};
 
 /// Reasons of a lane with a series of their own, for each of attempts and quarantined devices. Further ones are counted as
 /// [`OTHER`], so that a provider that invents words can't make series without limit.
@@ -106,12 +108,16 @@ struct Families {
     pruned: Family<ReasonLabels, Counter>,
 }
 
+/// The values of the label `audience`.
+const AUDIENCES: [&str; 2] = ["direct", "broadcast"];
+
 /// The lanes of a node.
 #[derive(Debug)]
 pub struct LanesMetrics {
     families: Families,
     /// By priority, direct notifications before broadcasts.
     post_to_provider: Vec<[Histogram; 2]>,
+    exemplars: Exemplars,
     lanes: Mutex<HashMap<String, Weak<LaneMetrics>>>,
 }
 
@@ -174,7 +180,7 @@ impl LanesMetrics {
         families.register(names);
         let waits: Histograms<WaitLabels> = Family::new_with_constructor(Histogram::patient);
         let post_to_provider = Priority::DESCENDING.iter().map(|priority| {
-            ["direct", "broadcast"].map(|audience| {
+            AUDIENCES.map(|audience| {
                 waits.get_or_create_owned(&WaitLabels { priority: priority.as_str(), audience })
             })
         });
@@ -184,7 +190,7 @@ impl LanesMetrics {
             "Time from the acceptance, or from a later send_at, to the stream of the first attempt",
             waits,
         );
-        Self { families, post_to_provider, lanes: Mutex::default() }
+        Self { families, post_to_provider, exemplars: Exemplars::default(), lanes: Mutex::default() }
     }
 
     /// Handles for a lane, with all known series at 0. `name` is as `shop/fcm`. The same handles while some are in use.
@@ -202,6 +208,19 @@ impl LanesMetrics {
     pub fn post_to_provider_seconds(&self, priority: Priority, class: Class) -> &Histogram {
         let place = Priority::DESCENDING.iter().position(|other| *other == priority).unwrap_or_default();
         &self.post_to_provider[place][usize::from(class == Class::Bulk)]
+    }
+
+    /// Keeps the trace of a push that waited so long for its first attempt, as the exemplar of its bucket.
+    pub fn note_exemplar(&self, priority: Priority, class: Class, waited: Duration, trace: TraceContext) {
+        let audience = AUDIENCES[usize::from(class == Class::Bulk)];
+        let labels = format!(r#"priority="{}",audience="{audience}""#, priority.as_str());
+        let bound = self.post_to_provider_seconds(priority, class).bound_of(waited);
+        self.exemplars.note(labels, bound, waited.as_secs_f64(), trace);
+    }
+
+    /// The text of OpenMetrics with the exemplars in it.
+    pub(super) fn with_exemplars(&self, text: String) -> String {
+        self.exemplars.added_to(text)
     }
 }
 

@@ -10,6 +10,7 @@
 mod accept;
 mod database;
 mod deliveries;
+mod exemplars;
 mod families;
 mod histogram;
 mod http;
@@ -157,7 +158,7 @@ impl Metrics {
         text::encode(&mut answer, &self.registry).expect("a string takes any text");
         match form {
             Exposition::Text => plain_text::from_openmetrics(&answer),
-            Exposition::OpenMetrics => answer,
+            Exposition::OpenMetrics => self.lanes.with_exemplars(answer),
         }
     }
 }

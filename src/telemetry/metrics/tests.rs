@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::domain::{Class, LaneId, LaneState, Priority};
+use crate::domain::{Class, LaneId, LaneState, Priority, TraceContext};
 
 /// Metrics with at least one series of each name, as long as the lane is kept.
 fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
@@ -182,6 +182,28 @@ fn a_refresh_runs_before_each_scrape_until_its_guard_is_dropped() {
     assert!(metrics.expose(Exposition::Text).contains("pushpost_leader 2\n"));
     drop(guard);
     assert!(metrics.expose(Exposition::Text).contains("pushpost_leader 2\n"));
+}
+
+#[test]
+fn a_traced_push_is_the_exemplar_of_its_bucket_in_openmetrics_alone() {
+    let metrics = Metrics::new();
+    let trace =
+        TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").expect("it is valid");
+    for wait in [Duration::from_secs(40), Duration::from_secs(4_000)] {
+        metrics.lanes.post_to_provider_seconds(Priority::High, Class::Direct).observe(wait);
+        metrics.lanes.note_exemplar(Priority::High, Class::Direct, wait, trace);
+    }
+    let text = metrics.expose(Exposition::OpenMetrics);
+    for (bound, count, wait) in [("60.0", 1, "40.0"), ("+Inf", 2, "4000.0")] {
+        let line = format!(
+            "pushpost_post_to_provider_seconds_bucket{{le=\"{bound}\",priority=\"high\",audience=\"direct\"}} {count} \
+             # {{trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"}} {wait}\n"
+        );
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+    assert_eq!(text.matches("trace_id").count(), 2, "{text}");
+    assert!(text.ends_with("# EOF\n"));
+    assert!(!metrics.expose(Exposition::Text).contains("trace_id"));
 }
 
 #[test]
