@@ -37,6 +37,7 @@ check:
 	scripts/sqlx-prepare --check
 	scripts/openapi --check
 	scripts/ensure-promtool
+	promtool check config deploy/prometheus/prometheus.yml
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
 	scripts/check-deploy
