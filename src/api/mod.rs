@@ -2,6 +2,7 @@
 //! a handler, its `#[utoipa::path]`, and a line in the `routes` of its folder.
 
 pub mod admin;
+mod audit;
 pub mod auth;
 pub mod batch_permits;
 pub mod body;
@@ -32,6 +33,7 @@ mod users;
 mod drain_body;
 mod request_id;
 mod request_layer;
+mod request_log;
 mod request_trace;
 mod trace_layer;
 

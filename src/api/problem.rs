@@ -65,11 +65,11 @@ impl Problem {
         response
     }
 
-    /// Logs the cause, if there is one: a problem inside Pushpost.
-    pub fn log_cause(&self, request_id: &str) {
+    /// Logs the cause, if there is one: a problem inside Pushpost. `route` is the pattern of the request's path.
+    pub fn log_cause(&self, request_id: &str, route: &str) {
         if let Some(cause) = self.causes() {
             let code = self.code.as_str();
-            tracing::error!(request_id, code, cause, "request failed with an internal error");
+            tracing::error!(request_id, route, code, cause, "request failed with an internal error");
         }
     }
 

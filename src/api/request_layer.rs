@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::{Duration, Instant, timeout};
 
+use super::audit::PendingAction;
 use super::auth::CallerNote;
 use super::devices;
 use super::drain_body;
@@ -21,8 +22,9 @@ use super::measure;
 use super::notifications;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
+use super::request_log::{self, AnsweredRequest};
 use super::request_trace::RequestTrace;
-use crate::domain::TraceContext;
+use crate::store::DatabaseTime;
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of path and query at most: enough for the longest filters of a list.
@@ -61,6 +63,8 @@ pub(super) async fn handle(
     request.extensions_mut().insert(note.clone());
 
     let (head, body) = request.into_parts();
+    let body_bytes = request_log::body_bytes(&head.headers);
+    let action = route.as_ref().and_then(|route| PendingAction::of(&method, route.as_str(), head.uri.path()));
     let refused = oversize(&head);
     let (body, unread) = drain_body::track(&head, body);
     let request = Request::from_parts(head, body);
@@ -74,7 +78,8 @@ pub(super) async fn handle(
         }
     };
     let is_stream = route.as_ref().is_some_and(|route| STREAMS.contains(&route.as_str()));
-    let handled = timeout(if is_stream { Duration::MAX } else { DEADLINE }, handled).await;
+    let handled = timeout(if is_stream { Duration::MAX } else { DEADLINE }, handled);
+    let (handled, database) = DatabaseTime::of(handled).await;
     unread.drain().await;
     let response = match handled {
         Ok(Ok(response)) => response,
@@ -84,14 +89,29 @@ pub(super) async fn handle(
             ApiError::Overdue(Arc::new(elapsed), repeat).into_response()
         }
     };
-    let (mut response, problem) = with_problem(response, &id);
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let (mut response, problem) = with_problem(response, &id, route.unwrap_or("-"));
+    if let Some(action) = action {
+        action.log(&note, problem, &response);
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response.extensions_mut().insert(note.clone());
-    let route = route.as_ref().map(MatchedPath::as_str);
     let trace = trace.and_then(|trace| trace.context(note.has_secret_key()));
-    log(&method, route, response.status(), started.elapsed(), &id, &note, trace);
+    let request = AnsweredRequest {
+        id: &id,
+        method: &method,
+        route,
+        status: response.status(),
+        elapsed: started.elapsed(),
+        database,
+        body_bytes,
+        caller: &note,
+        facts: response.extensions().get().copied(),
+        trace,
+    };
+    request.log();
     measure::measure(&metrics.http, &method, route, problem, response, started)
 }
 
@@ -116,44 +136,12 @@ fn oversize(head: &Parts) -> Option<ApiError> {
 
 /// Writes the problem document of an answer, and returns its code. The router's own refusal of a method has none, so it
 /// gets one.
-fn with_problem(mut response: Response, id: &str) -> (Response, Option<ProblemCode>) {
+fn with_problem(mut response: Response, id: &str, route: &str) -> (Response, Option<ProblemCode>) {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
         None if response.status() == StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed.problem(),
         None => return (response, None),
     };
-    problem.log_cause(id);
+    problem.log_cause(id, route);
     (problem.write(response, id), Some(problem.code))
-}
-
-/// With one decimal, as a person reads it.
-pub(super) fn milliseconds(elapsed: Duration) -> f64 {
-    (elapsed.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-/// Logs the request. The route is the pattern, not the path, because a path may contain a client's data.
-fn log(
-    method: &Method,
-    route: Option<&str>,
-    status: StatusCode,
-    elapsed: Duration,
-    id: &str,
-    note: &CallerNote,
-    trace: Option<TraceContext>,
-) {
-    let elapsed_ms = milliseconds(elapsed);
-    let status = status.as_u16();
-    let trace_id = trace.map(tracing::field::display);
-    match (note.get(), route) {
-        (None, Some(route @ ("/healthz" | "/readyz" | super::metrics::PATH))) => {
-            tracing::debug!(request_id = id, %method, route, status, elapsed_ms, "request");
-        }
-        (None, _) => {
-            tracing::info!(request_id = id, %method, route = route.unwrap_or("-"), status, elapsed_ms, trace_id, "request");
-        }
-        (Some((app, key)), _) => {
-            let route = route.unwrap_or("-");
-            tracing::info!(request_id = id, %method, route, status, elapsed_ms, app = app.name, %key, trace_id, "request");
-        }
-    }
 }

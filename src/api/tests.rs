@@ -119,10 +119,9 @@ async fn the_openapi_document_is_served_where_operators_are() {
 
 #[test]
 fn the_log_has_milliseconds_with_one_decimal() {
-    let shown =
-        [Duration::from_micros(4_749_961), Duration::from_micros(49)].map(request_layer::milliseconds);
+    let shown = [Duration::from_micros(4_749_961), Duration::from_micros(49)].map(request_log::milliseconds);
     assert_eq!(shown, [4750.0, 0.0]);
-    assert_eq!(request_layer::milliseconds(Duration::from_micros(12_345)).to_string(), "12.3");
+    assert_eq!(request_log::milliseconds(Duration::from_micros(12_345)).to_string(), "12.3");
 }
 
 #[tokio::test]

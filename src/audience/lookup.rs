@@ -6,14 +6,14 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::sorted;
 use crate::domain::{AppId, DeviceId, UserId};
 use crate::store;
 use crate::store::devices::{Addressed, TokenKey, addressed_ids, addressed_tokens, addressed_users};
-use crate::store::{Session, SessionPool};
+use crate::store::{DatabaseTime, Session, SessionPool};
 
 /// Larger audiences get a query of their own, so that small ones are not delayed by them.
 const SHARED_NAMES_MAX: usize = 100;
@@ -87,10 +87,14 @@ impl DeviceLookup {
         if keys.len() <= SHARED_NAMES_MAX {
             let (reply, found) = oneshot::channel();
             let query = LookupQuery { app, keys: keys.clone(), reply };
-            if self.queries.try_send(query).is_ok()
-                && let Ok(found) = found.await
-            {
-                return Ok(found);
+            if self.queries.try_send(query).is_ok() {
+                let asked_at = Instant::now();
+                let found = found.await;
+                // Another task asks Postgres.
+                DatabaseTime::add(asked_at.elapsed());
+                if let Ok(found) = found {
+                    return Ok(found);
+                }
             }
         }
         look_up(&mut self.pool.acquire().await?, app, &keys).await

@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::audit;
 use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
 use super::database::{location, open, require_app};
@@ -93,6 +94,8 @@ impl Create {
         require_app(&config, &self.app)?;
         let database = open(&config, SchemaAccess::Create).await?;
         let created = self.create(&database).await;
+        let id = created.as_ref().map(|created| created.id.to_string()).unwrap_or_default();
+        audit::log("keys.create", Some(&self.app), &id, &created);
         let place = location(&config, &database);
         database.close().await?;
         let CreatedKey { id, secret, expires_at } = created?;
@@ -162,7 +165,9 @@ impl Revoke {
         let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let found = Self::revoke(&database, id).await;
         database.close().await?;
-        let Some(known) = found? else {
+        let found = found?;
+        audit::log("keys.revoke", None, &self.id, &found.as_ref().ok_or(()));
+        let Some(known) = found else {
             let failure = CommandError::failed(format_args!("there is no key {id}"));
             return Err(failure.hint("pushpost keys list shows all keys"));
         };

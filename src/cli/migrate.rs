@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::audit::audited;
 use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
 use super::output;
@@ -24,6 +25,14 @@ pub(super) struct MigrateArgs {
 
 impl MigrateArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
+        if self.check {
+            self.carry_out().await
+        } else {
+            audited("schema.migrate", None, "", self.carry_out()).await
+        }
+    }
+
+    async fn carry_out(self) -> Result<(), CommandError> {
         let access = if self.check { SchemaAccess::Use } else { SchemaAccess::Upgrade };
         let database = Database::open(&self.config.load()?, access).await?;
         let names = if self.check { pending(&database).await } else { database.admit(access).await };

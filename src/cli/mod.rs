@@ -2,6 +2,7 @@
 //! usage, 69 if database or service are out of reach, 77 if the service refuses the key, 2 for bad news in an answer, 1 for
 //! any other error.
 
+mod audit;
 mod client;
 mod command_error;
 mod config_args;

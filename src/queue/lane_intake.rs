@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
+use super::attempt_tally::AttemptTally;
 use super::leases::JobLease;
 use crate::domain::{Class, Content, Job, LaneId, NodeId, Priority};
 use crate::store::tokens::LoadedDevices;
@@ -56,12 +57,14 @@ pub struct LeasedJob {
     pub payload: Option<HandoffPayload>,
     /// The span of this lease. None: the job is not traced, or its lane has not taken it yet.
     pub trace: Option<Box<JobTrace>>,
+    /// Its attempts under this lease, for the log.
+    pub attempts: AttemptTally,
 }
 
 impl LeasedJob {
     /// A job that its lane has not taken yet.
     pub fn new(job: Job, node: NodeId, payload: Option<HandoffPayload>) -> Self {
-        Self { job, node, payload, trace: None }
+        Self { job, node, payload, trace: None, attempts: AttemptTally::default() }
     }
 
     /// Begins the span of the lease, if the job is traced. `lane` is the lane's name; `waited_seconds` is how long the job

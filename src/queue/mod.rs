@@ -12,6 +12,7 @@
 //! - [`clock`] is Postgres's time.
 
 pub mod accept;
+pub mod attempt_tally;
 pub mod backlog;
 pub mod cancellation;
 pub mod claim;

@@ -14,6 +14,7 @@ use crate::domain::NodeId;
 use crate::store;
 use crate::store::nodes::NodeDescription;
 use crate::store::{Session, SessionPool};
+use crate::telemetry;
 
 /// This node's id, the age of its last heartbeat, and Postgres's time.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl NodeLease {
         let asked_at = Instant::now();
         let registered = store::nodes::register(&mut conn, &description).await?;
         let id = registered.node;
+        telemetry::set_node(id.0);
         tracing::info!(node = id.0, name = description.name, "registered as node {id}");
         let node_lease = Self::new(description, id, timeout, Clock::new(registered.clock), asked_at);
         *node_lease.lock_timeline() = registered.timeline;
@@ -187,6 +189,7 @@ impl NodeLease {
     async fn register_again(&self, conn: &mut Session, cause: &str) -> Result<(), store::Error> {
         let registered = store::nodes::register(conn, &self.description).await?;
         let id = registered.node;
+        telemetry::set_node(id.0);
         tracing::warn!(was = self.id().0, node = id.0, "{cause}; going on as node {id}");
         self.id.store(id.0, Ordering::Release);
         self.clock.set(registered.clock);

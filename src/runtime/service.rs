@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::runtime::Id;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +124,11 @@ impl Service {
                 if stop.is_cancelled() { Ok(None) } else { Err(error) }
             }
         }
+    }
+
+    /// The runtime of the lanes and the recorder. All else runs where the node was started.
+    pub fn lane_runtime(&self) -> Id {
+        self.stages.lane_runtime()
     }
 
     /// The address of the API; none for a worker.

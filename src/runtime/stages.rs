@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::time::timeout;
 
 use super::supervisor::{Supervisor, TaskFailure};
@@ -28,7 +28,7 @@ pub(super) struct ShutdownStages {
     /// Heartbeat, wake-ups, maintenance.
     pub(super) heartbeat: Supervisor,
     /// Threads of the lanes and the recorder; kept until the node ends.
-    _threads: LaneThreads,
+    threads: LaneThreads,
 }
 
 impl ShutdownStages {
@@ -43,7 +43,12 @@ impl ShutdownStages {
         // The recorder has as much to do as the lanes, so it runs on their threads.
         let [lanes, record] = [(); 2].map(|()| stage(threads.handle()));
         let [api, accept, heartbeat] = [(); 3].map(|()| stage(&own));
-        Ok(Self { lanes, api, accept, record, heartbeat, _threads: threads })
+        Ok(Self { lanes, api, accept, record, heartbeat, threads })
+    }
+
+    /// The runtime of the lanes and the recorder.
+    pub(super) fn lane_runtime(&self) -> Id {
+        self.threads.handle().id()
     }
 
     /// Ends the tasks of a failed start.

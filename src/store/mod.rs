@@ -43,7 +43,7 @@ use std::fmt;
 
 pub use error_text::error_text;
 pub use sessions::{
-    Purpose, Session, SessionListener, SessionPool, Transaction, address, addresses, begin,
+    DatabaseTime, Purpose, Session, SessionListener, SessionPool, Transaction, address, addresses, begin,
     check_session_pooling, is_durable,
 };
 

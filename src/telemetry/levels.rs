@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::{ATTEMPT_TARGET, AUDIT_TARGET, REQUEST_TARGET};
 use crate::domain::nearest_by_start;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -43,6 +44,9 @@ const MODULES: [&str; 16] = [
     "store",
     "telemetry",
 ];
+
+/// Targets that are no module: what is logged about each request, each attempt, and each action of an operator.
+const SUBJECTS: [&str; 3] = [REQUEST_TARGET, ATTEMPT_TARGET, AUDIT_TARGET];
 
 /// Modules that have become crates, and are still accepted by their old name.
 const FORMER_MODULES: [(&str, &str); 1] = [("pushpost::embedded_postgres", "pushpost_embedded_postgres")];
@@ -114,6 +118,9 @@ fn current_name(target: &str) -> &str {
 }
 
 fn is_target(target: &str) -> bool {
+    if SUBJECTS.contains(&target) {
+        return true;
+    }
     let mut path = target.split("::");
     match (path.next(), path.next()) {
         (Some("pushpost"), Some(module)) => MODULES.contains(&module),
@@ -123,9 +130,9 @@ fn is_target(target: &str) -> bool {
 }
 
 fn allowed() -> impl fmt::Display {
-    let (levels, crates) = (LEVELS.join(", "), CRATES.join(", "));
+    let (levels, crates, subjects) = (LEVELS.join(", "), CRATES.join(", "), SUBJECTS.join(", "));
     format!(
-        "levels are {levels}, alone or by target, such as \"info,pushpost::api=debug\"; targets are {crates} and their modules"
+        "levels are {levels}, alone or by target, such as \"info,pushpost::api=debug\"; targets are {crates} and their modules, {subjects}"
     )
 }
 
@@ -155,6 +162,7 @@ mod tests {
         same("debug", "debug");
         same(" WARN , pushpost::api=Trace,", "warn,pushpost::api=trace");
         same("pushpost::api::serve=debug", "info,sqlx=warn,pushpost::api::serve=debug");
+        same("pushpost::request=debug", "info,sqlx=warn,pushpost::request=debug");
         same("pushpost::embedded_postgres=debug", "info,sqlx=warn,pushpost_embedded_postgres=debug");
         same("sqlx=info", "info,sqlx=info");
         same("off", "off");

@@ -7,7 +7,10 @@
 //!
 //! [`metrics`] are the numbers of a node.
 
+mod audit;
+mod bursts;
 mod levels;
+mod line_format;
 pub mod metrics;
 mod panics;
 mod queue;
@@ -23,7 +26,10 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub use audit::AuditedAction;
 pub use levels::BadLevels;
+use line_format::LineFormat;
+pub use line_format::set_node;
 use queue::LogQueue;
 
 /// The levels of a service's log without `PUSHPOST_LOG` and `RUST_LOG`. Warnings of sqlx's pool are left out, because a
@@ -31,8 +37,15 @@ use queue::LogQueue;
 /// left out, because a request of a client that hung up may be rolled back twice, which Postgres calls a warning.
 const SERVICE: &str = "info,sqlx=warn,sqlx_core::pool=error,sqlx::postgres::notice=error";
 /// The levels of a command's log, which stands beside the command's output. Warnings of sqlx are left out, because the
-/// command reports a broken connection to Postgres itself.
-const COMMAND: &str = "warn,sqlx=error";
+/// command reports a broken connection to Postgres itself. What an operator does is logged all the same.
+const COMMAND: &str = "warn,sqlx=error,pushpost::audit=info";
+
+/// The target of the lines about requests.
+pub const REQUEST_TARGET: &str = "pushpost::request";
+/// The target of the lines about attempts.
+pub const ATTEMPT_TARGET: &str = "pushpost::attempt";
+/// The target of the lines about what operators do.
+pub const AUDIT_TARGET: &str = "pushpost::audit";
 
 /// Where the log goes, which also decides its levels and its format where no variable does.
 #[derive(Debug)]
@@ -133,13 +146,24 @@ pub fn start(
         LogDestination::File(file) => (None, BoxMakeWriter::new(Mutex::new(file))),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let is_coloured = is_terminal && variable("NO_COLOR").is_none();
     let all =
         tracing_subscriber::registry().with(levels).with(filter_fn(|line| !logs_secrets(line.target())));
     let all = all.with(metrics::LineCounter);
-    let started = match format {
-        LogFormat::Json => all.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
-        LogFormat::Text => {
-            all.with(lines.with_ansi(is_terminal && variable("NO_COLOR").is_none())).try_init()
+    let is_json = format == LogFormat::Json;
+    let started = match (format, queue.clone()) {
+        (LogFormat::Json, None) => {
+            all.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
+        }
+        (LogFormat::Json, Some(queue)) => {
+            let lines = lines.json().flatten_event(true).with_span_list(false);
+            all.with(lines.map_event_format(|inner| LineFormat { inner, queue, is_json })).try_init()
+        }
+        (LogFormat::Text, None) => all.with(lines.with_ansi(is_coloured)).try_init(),
+        (LogFormat::Text, Some(queue)) => {
+            let lines = lines.event_format(tracing_subscriber::fmt::format().with_ansi(is_coloured));
+            let lines = lines.map_event_format(|inner| LineFormat { inner, queue, is_json });
+            all.with(lines.with_ansi(is_coloured)).try_init()
         }
     };
     started.map_err(|_| Error::Twice)?;
@@ -179,6 +203,35 @@ fn format(destination: &LogDestination, asked: Option<&str>, is_terminal: bool) 
         (None, LogDestination::ServiceStderr) if !is_terminal => Ok(LogFormat::Json),
         (None, _) => Ok(LogFormat::Text),
     }
+}
+
+/// What `work` logs on this thread, of every level.
+#[cfg(test)]
+pub(crate) fn captured(work: impl FnOnce()) -> Vec<String> {
+    use std::sync::{Arc, PoisonError};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let written = Lines::default();
+    let writer = written.clone();
+    // With one subscriber alone, tracing keeps for all threads what the thread that comes first to an event answers.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+    let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
 }
 
 #[cfg(test)]

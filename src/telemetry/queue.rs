@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::bursts::{BurstKey, Bursts};
+
 /// Bytes in the queue at most: some thousand lines.
 const BYTES_MAX: usize = 1 << 20;
 /// How long the end of the process waits for a reader that does not read.
@@ -37,6 +39,7 @@ struct Waiting {
     dropped: u64,
     /// The thread is writing a batch.
     is_writing: bool,
+    bursts: Bursts,
 }
 
 impl LogQueue {
@@ -53,19 +56,25 @@ impl LogQueue {
 
     /// Adds a whole line, or drops it if the queue is full.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut waiting = self.waiting();
-        if waiting.bytes.len() + line.len() > BYTES_MAX {
-            waiting.dropped += 1;
-            return;
-        }
-        waiting.bytes.extend_from_slice(line);
+        self.waiting().push(line);
         self.0.changed.notify_all();
+    }
+
+    /// True if the line of a burst is to be written now. Else it is held, and perhaps written at the end of the second.
+    pub(super) fn admits(&self, key: BurstKey, line: &str) -> bool {
+        let is_admitted = self.waiting().bursts.admits(key, line, Instant::now());
+        // The thread must learn when the window ends.
+        self.0.changed.notify_all();
+        is_admitted
     }
 
     /// Waits until everything is written, at most 1 s.
     pub(super) fn flush(&self) {
         let until = Instant::now() + FLUSH_TIMEOUT;
         let mut waiting = self.waiting();
+        let held = waiting.bursts.end_all();
+        held.iter().for_each(|line| waiting.push(line.as_bytes()));
+        self.0.changed.notify_all();
         while waiting.is_writing || !waiting.bytes.is_empty() || waiting.dropped > 0 {
             let Some(left) = until.checked_duration_since(Instant::now()) else { return };
             let waited = self.0.changed.wait_timeout(waiting, left);
@@ -98,8 +107,21 @@ impl LogQueue {
     fn take(&self, batch: &mut Vec<u8>) {
         batch.clear();
         let mut waiting = self.waiting();
-        while waiting.bytes.is_empty() {
-            waiting = self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let now = Instant::now();
+            let ended = waiting.bursts.end(now);
+            ended.iter().for_each(|line| waiting.push(line.as_bytes()));
+            if !waiting.bytes.is_empty() {
+                break;
+            }
+            let changed = &self.0.changed;
+            waiting = match waiting.bursts.next_end() {
+                None => changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let waited = changed.wait_timeout(waiting, end.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
         std::mem::swap(&mut waiting.bytes, batch);
         waiting.is_writing = true;
@@ -117,6 +139,17 @@ impl LogQueue {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Adds a whole line, or drops it if the queue is full.
+    fn push(&mut self, line: &[u8]) {
+        if self.bytes.len() + line.len() > BYTES_MAX {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes.extend_from_slice(line);
     }
 }
 

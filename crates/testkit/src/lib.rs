@@ -20,6 +20,7 @@
 //! | [`postgres_proxy`] | a way to Postgres that is cut, falls silent, or becomes read-only |
 //! | [`held_time`] | a clock that moves only when a test says so |
 //! | [`json`] | what an answer must contain |
+//! | [`log_watch`] | fails a test on a warning or an error that it did not expect |
 //! | `hang_guard` | ends a run in which a test hangs |
 //! | [`wait`] | waiting for a state, never for a time |
 //! | [`seeds`] | seeds of random tests |
@@ -37,6 +38,7 @@ mod hang_guard;
 pub mod held_time;
 pub mod installation;
 pub mod json;
+pub mod log_watch;
 pub mod postgres_proxy;
 pub mod processes;
 pub mod queue;

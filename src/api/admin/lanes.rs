@@ -214,7 +214,6 @@ async fn command(
     if command == LaneCommand::Pause {
         until_stopped(&mut conn, lane).await?;
     }
-    tracing::info!(app = caller.app.name, lane = name, key = %caller.key, ?command, "lane command is carried out");
     let seen = store::lanes::summaries(&mut conn, caller.app.id).await?;
     let found = seen.iter().find(|seen| seen.lane == lane).and_then(|seen| Lane::of(&caller.app, seen));
     found.map(|lane| Json(lane).into_response()).ok_or_else(|| no_lane(&caller.app))

@@ -50,6 +50,7 @@ documents! {
     "configuration" "Configuration",
     "operations" "Operations",
     "metrics" "Metrics",
+    "logs" "Logs",
     "traces" "Traces",
     "runbook" "Runbook",
     "lane_states" "Lane states",

@@ -152,7 +152,7 @@ impl BatchWriter {
             return Err(unavailable.again());
         }
         if let Some(problem) = self.internal {
-            problem.log_cause(&self.request_id);
+            problem.log_cause(&self.request_id, super::batch::PATH);
         }
         self.body.extend_from_slice(b"]}");
         Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], self.body).into_response())

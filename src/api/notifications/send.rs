@@ -20,6 +20,7 @@ use crate::api::auth::{Caller, SendNotifications};
 use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
+use crate::api::request_log::AnswerFacts;
 use crate::api::schema_enums;
 use crate::domain::{App, Idempotency, NotificationId, TraceContext};
 use crate::notifications::replay::replay_refused;
@@ -119,7 +120,10 @@ pub(super) async fn send(
     match result? {
         SendResult::Accepted(id, acceptance) => {
             state.metrics.accept.seconds.observe(read_at.elapsed());
-            accepted(id, write_answer(id, &acceptance))
+            let mut response = accepted(id, write_answer(id, &acceptance))?;
+            let facts = AnswerFacts { notification: id, targets: acceptance.targets };
+            response.extensions_mut().insert(facts);
+            Ok(response)
         }
         SendResult::Replayed(replay) => replayed(&replay),
     }

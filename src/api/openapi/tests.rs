@@ -25,7 +25,7 @@ pub(in crate::api) fn document_json() -> Value {
     serde_json::from_str(&json()).expect("JSON")
 }
 
-fn operations() -> Vec<(String, Value)> {
+pub(in crate::api) fn operations() -> Vec<(String, Value)> {
     let document = document_json();
     let paths = document["paths"].as_object().expect("paths").clone();
     let operations = paths.into_iter().flat_map(|(path, item)| {

@@ -8,6 +8,7 @@ mod source;
 
 use clap::{Args, Subcommand};
 
+use super::audit::audited;
 use super::command_error::CommandError;
 
 /// Import and export devices
@@ -26,7 +27,11 @@ enum DevicesCommand {
 impl DevicesArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         match self.command {
-            DevicesCommand::Import(import) => import.run().await,
+            DevicesCommand::Import(import) if import.check => import.run().await,
+            DevicesCommand::Import(import) => {
+                let app = import.app.clone();
+                audited("devices.import", app.as_deref(), "", import.run()).await
+            }
             DevicesCommand::Export(export) => export.run().await,
         }
     }

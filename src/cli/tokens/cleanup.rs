@@ -25,7 +25,7 @@ pub(super) struct Cleanup {
     inactive_days: u16,
     /// The app, by its name in the configuration; may be left out if there is only one
     #[arg(long, value_name = "APP")]
-    app: Option<String>,
+    pub(super) app: Option<String>,
     /// Only devices of this platform, apns or fcm; several by commas or by repetition
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',', value_parser = platform)]
     platform: Vec<Platform>,

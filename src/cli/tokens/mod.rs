@@ -7,6 +7,7 @@ mod run;
 
 use clap::{Args, Subcommand};
 
+use super::audit::audited;
 use super::command_error::CommandError;
 
 /// Clean up tokens: quarantine devices of apps that were not opened for long, and undo it
@@ -28,11 +29,20 @@ enum TokensCommand {
 impl TokensArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         match self.command {
-            TokensCommand::Cleanup(cleanup) => cleanup.run().await,
+            TokensCommand::Cleanup(cleanup) => {
+                let app = cleanup.app.clone();
+                audited("cleanup.start", app.as_deref(), "", cleanup.run()).await
+            }
             TokensCommand::List(list) => list.run().await,
             TokensCommand::Show(show) => show.run().await,
-            TokensCommand::Restore(restore) => restore.run().await,
-            TokensCommand::Cancel(cancel) => cancel.run().await,
+            TokensCommand::Restore(restore) => {
+                let id = restore.run.id.clone();
+                audited("cleanup.restore", None, &id, restore.run()).await
+            }
+            TokensCommand::Cancel(cancel) => {
+                let id = cancel.run.id.clone();
+                audited("cleanup.cancel", None, &id, cancel.run()).await
+            }
         }
     }
 }

@@ -45,21 +45,21 @@ pub(super) struct Show {
 #[derive(Args, Debug)]
 pub(super) struct Restore {
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 /// Stop a clean-up run, or its restoration; what it quarantined stays so
 #[derive(Args, Debug)]
 pub(super) struct Cancel {
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Args, Debug)]
-struct RunArgs {
+pub(super) struct RunArgs {
     /// The run's id (run_…)
     #[arg(value_name = "RUN")]
-    id: String,
+    pub(super) id: String,
     /// Print the run as JSON
     #[arg(long)]
     json: bool,

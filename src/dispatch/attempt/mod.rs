@@ -18,6 +18,7 @@
 
 mod consequences;
 mod decision;
+mod line;
 mod meter;
 pub(super) mod traced;
 mod validity;
@@ -40,12 +41,15 @@ use super::limits::concurrency::ConcurrencyLimit;
 use super::limits::quota::{LaneQuota, Quota, QuotaUnit};
 use super::panics;
 use super::ready_device::ReadyDevice;
-use crate::domain::{InstallationKey, Job, MisconfigurationScope, Outcome, PushpostReason, RetryPolicy};
+use crate::domain::{InstallationKey, MisconfigurationScope, Outcome, PushpostReason, RetryPolicy};
 use crate::provider::{Attempt, ExchangeNote, Validity};
 use crate::pruning::{PruningGuard, TokenSignal};
+use crate::queue::attempt_tally::AttemptTally;
+use crate::queue::lane_intake::LeasedJob;
 use crate::queue::node_lease::NodeLease;
 use crate::queue::recorder::Disposition;
 use decision::DeviceState;
+use line::AttemptLine;
 pub(in crate::dispatch) use meter::AttemptMeter;
 use meter::StreamTime;
 use traced::AttemptTracer;
@@ -129,7 +133,7 @@ impl Attempter {
             return RETURNED;
         }
         spend(unit);
-        self.note_answer(job, &reply.outcome, now, began, ended);
+        self.note_answer(device.ticket.leased_job(), &reply.outcome, now, began, ended);
         self.tracer.write(device, exchange.as_deref(), &reply.outcome, (began, ended));
         if let Some(probe) = &probe {
             probe.attribute(&mut reply);
@@ -200,7 +204,7 @@ impl Attempter {
     /// Measures and logs an attempt, and reports a refused key that is stored at Firebase.
     fn note_answer(
         &self,
-        job: &Job,
+        leased: &LeasedJob,
         outcome: &Outcome,
         attempted_at: DateTime<Utc>,
         began: Instant,
@@ -208,7 +212,7 @@ impl Attempter {
     ) {
         let took = ended - began;
         self.limit.answered(ended, took);
-        self.log(job, outcome, (attempted_at - job.due_at).num_milliseconds(), took);
+        self.log(leased, outcome, (attempted_at - leased.job.due_at).num_milliseconds(), took);
         if let Outcome::Misconfigured { reason, about: MisconfigurationScope::StoredKey } = outcome {
             self.fcm_apns_key.report_refusal(&self.lane, reason);
         }
@@ -237,18 +241,25 @@ impl Attempter {
         attribution
     }
 
-    /// One line per attempt: at `info` what was not accepted, so that an operator sees why a push was late.
-    fn log(&self, job: &Job, outcome: &Outcome, waited_ms: i64, took: Duration) {
-        let provider_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let (name, reason) = consequences::log_name(outcome);
-        let (lane, id, attempt) = (&self.lane, job.notification, job.attempt);
-        let reason = reason.map(|reason| reason.as_str());
-        let trace_id = job.trace.map(tracing::field::display);
-        if consequences::is_quiet(outcome) {
-            tracing::debug!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, trace_id, "attempt: {name}");
-        } else {
-            tracing::info!(lane, notification = %id, attempt, reason, waited_ms, provider_ms, trace_id, "attempt: {name}");
+    /// One line per attempt. At `info` is what was not accepted, so that an operator sees why a push was late; of a job with many
+    /// devices all attempts have one such line together ([`AttemptTally`]).
+    fn log(&self, leased: &LeasedJob, outcome: &Outcome, waited_ms: i64, took: Duration) {
+        let (outcome_name, reason) = consequences::log_name(outcome);
+        let is_quiet = consequences::is_quiet(outcome);
+        let (lane, job) = (self.lane.as_str(), &leased.job);
+        let is_counted = AttemptTally::is_for(job);
+        if is_counted {
+            leased.attempts.add(lane, job, outcome_name, reason, !is_quiet);
         }
+        let line = AttemptLine {
+            lane,
+            job,
+            outcome: outcome_name,
+            reason: reason.map(|reason| reason.as_str()),
+            waited_ms,
+            provider_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        line.log(is_quiet || is_counted);
     }
 }
 

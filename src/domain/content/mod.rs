@@ -6,6 +6,8 @@
 mod overrides;
 mod stored;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -77,7 +79,7 @@ pub fn is_collapse_key(text: &str) -> bool {
 }
 
 /// The content of one notification.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Default, Serialize)]
 pub struct Content {
     /// The first line, in bold.
     pub title: Option<String>,
@@ -112,6 +114,13 @@ pub struct Content {
     /// What only one provider uses of it.
     #[serde(flatten)]
     pub overrides: ProviderOverrides,
+}
+
+/// No message shows what people read.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Content(…)")
+    }
 }
 
 impl Content {

@@ -30,7 +30,7 @@ use crate::domain::{
     Target, TraceContext, Ttl,
 };
 use crate::store::tokens::LoadedDevices;
-use crate::store::{Purpose, SessionPool};
+use crate::store::{DatabaseTime, Purpose, SessionPool};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracer;
 use in_flight::InFlightKeys;
@@ -268,6 +268,7 @@ impl Acceptor {
         submit(&self.requests, requests);
         submit(&self.keyed, keyed);
         let mut results = Vec::with_capacity(pending.len());
+        let submitted_at = Instant::now();
         for (mut answer, entry, withdrawal) in pending {
             let is_twin = matches!(entry, Some(None));
             let answered = match is_twin.then(|| timeout_at(twins_until, &mut answer)) {
@@ -281,6 +282,8 @@ impl Acceptor {
             };
             results.push(answered.and_then(|answer| answer.unwrap_or(Err(Error::ShuttingDown))));
         }
+        // Another task commits.
+        DatabaseTime::add(submitted_at.elapsed());
         results
     }
 }

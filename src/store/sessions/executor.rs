@@ -11,6 +11,7 @@ use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use super::DatabaseTime;
 use super::faults::{ConnectionVerdict, class, is_gone, no_answer, verdict};
 use super::pool::PoolInner;
 use super::{InTransaction, Session, SessionPool, SessionState};
@@ -76,9 +77,16 @@ impl Watch<'_> {
         self.started + self.deadline
     }
 
+    /// Adds the time of the statement to the node's and to the task's.
+    fn measure(&self) {
+        let took = self.started.elapsed();
+        self.pool.metrics.seconds.observe(took);
+        DatabaseTime::add(took);
+    }
+
     /// Notes that the statement has succeeded.
     fn ended(&mut self) {
-        self.pool.metrics.seconds.observe(self.started.elapsed());
+        self.measure();
         self.leave();
     }
 
@@ -92,7 +100,7 @@ impl Watch<'_> {
     }
 
     fn failed(&mut self, error: &sqlx::Error) {
-        self.pool.metrics.seconds.observe(self.started.elapsed());
+        self.measure();
         self.pool.metrics.errors(class(error)).inc();
         let verdict = verdict(error);
         if verdict == ConnectionVerdict::Keep {
@@ -110,7 +118,7 @@ impl Watch<'_> {
     /// connections are not distrusted, because each one that was idle is pinged before it is lent.
     fn give_up(&mut self) -> sqlx::Error {
         let error = no_answer("a statement", self.deadline);
-        self.pool.metrics.seconds.observe(self.started.elapsed());
+        self.measure();
         self.pool.metrics.errors(PostgresErrorClass::Timeout).inc();
         self.state.broken = true;
         self.pool.note_failure(&error);

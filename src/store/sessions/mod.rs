@@ -11,6 +11,7 @@
 //! - Each connection is set up by `SET` ([`setup`]): no start-up parameters, which connection poolers refuse.
 
 mod connect;
+mod database_time;
 mod executor;
 mod faults;
 mod hosts;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tokio::time::{Instant, timeout};
 
+pub use database_time::DatabaseTime;
 pub use hosts::{address, addresses};
 pub use listener::SessionListener;
 pub use pool::SessionPool;

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::hosts::{self, DatabaseHosts};
 use super::orphans::{Orphans, ServerProcess};
 use super::setup::{self, Purpose};
-use super::{PooledConnection, Session, faults};
+use super::{DatabaseTime, PooledConnection, Session, faults};
 use crate::domain::{DeliveryStatus, LaneId, Platforms};
 use crate::store::error_text;
 use crate::telemetry::metrics::{DeliveryMetrics, Held, PoolMetrics, PostgresErrorClass, PostgresMetrics};
@@ -230,7 +230,9 @@ impl SessionPool {
     pub async fn acquire(&self) -> Result<Session, sqlx::Error> {
         let asked = Instant::now();
         let acquired = self.acquire_until(asked + self.inner.limits.acquire).await;
-        self.inner.metrics.wait.observe(asked.elapsed());
+        let waited = asked.elapsed();
+        self.inner.metrics.wait.observe(waited);
+        DatabaseTime::add(waited);
         acquired
     }
 

@@ -75,6 +75,10 @@ async fn silent_connections_leave_descriptors_for_everything_else() {
     for trouble in ["could not be accepted", "Too many open files", "os error 24"] {
         assert!(!log.contains(trouble), "{log}");
     }
+    process.expect_log("client connections are at their limit");
+    process.expect_log("configuration has changes that take a restart");
+    process.expect_log("could not be accepted");
+    process.expect_log("the limit of open files is low");
     assert!(process.stop().await.success());
 }
 
@@ -125,6 +129,8 @@ async fn idle_connections_are_closed_for_new_ones_and_busy_ones_are_not() {
     let mut answer = [0; 15];
     timeout(WAIT_MAX, next.read_exact(&mut answer)).await.expect("it has a turn").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    process.expect_log("the limit of open files is low");
+    process.expect_log("client connections are at their limit");
     assert!(process.stop().await.success());
 }
 
@@ -161,5 +167,7 @@ async fn an_added_app_takes_its_descriptors_from_the_clients() {
     assert!(ended[..=last].iter().all(|ended| *ended), "those that were idle the longest: {ended:?}");
     let mut next = TcpStream::connect(process.address()).await.unwrap();
     assert!(healthz(&mut next).await.unwrap().starts_with("HTTP/1.1 200"));
+    process.expect_log("client connections are at their limit");
+    process.expect_log("app has no provider");
     assert!(process.stop().await.success());
 }

@@ -7,6 +7,7 @@ mod descriptors;
 mod google;
 mod keys;
 mod log;
+mod log_lines;
 mod nodes;
 mod proxies;
 mod publishable_key;

@@ -22,6 +22,7 @@ async fn an_untrusted_proxy_is_reported_once_with_its_address() {
         }
         // Without the header there is nothing to tell.
         assert_eq!(process.ask(Method::GET, "/v1/devices", &phone, None).await.status, 403);
+        process.expect_log("X-Forwarded-For comes from an address");
         assert!(process.stop().await.success());
         let log = process.log();
         assert_eq!(log.matches(MESSAGE).count(), lines, "trusted: {trusted:?}: {log}");

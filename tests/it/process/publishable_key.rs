@@ -168,6 +168,7 @@ async fn e8_the_publishable_key_in_the_wrong_hands() {
     assert_eq!(refused.code(), Some(64));
     let metrics = process.http.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("pushpost_http_refused_total{code=\"user_token_invalid\"} 6\n"), "{metrics}");
+    process.expect_log("app has no provider");
     assert!(process.stop().await.success());
     let log = process.log();
     assert!(

@@ -57,6 +57,8 @@ async fn a_reload_reports_added_apps_and_keeps_removed_ones_until_a_restart() {
     }
     let both = |ledger: &Ledger| ledger.accepted_count() == 2;
     assert!(process.simulator.ledger().wait_until(WAIT_MAX, both).await, "both are sent");
+    process.expect_log("configuration has changes that take a restart");
+    process.expect_log("app has no provider");
     assert!(process.stop().await.success());
     let log = process.log();
     assert_eq!(log.lines().filter(|line| line.contains(RESTART)).count(), 1, "told once: {log}");

@@ -1,4 +1,4 @@
-//! No secret is answered in a problem or logged (promise 9): the whole stderr of the process, at level `trace`, while it
+//! No secret is answered in a problem, logged, or in the metrics (promise 9): the whole stderr of the process, at level `trace`, while it
 //! sends, fails, panics and gets odd answers.
 
 use http::Method;
@@ -255,6 +255,8 @@ async fn no_token_key_or_text_is_answered_or_logged() {
     let mut process = TestProcess::create().await;
     process.variable("PUSHPOST_LOG", "trace");
     process.variable("RUST_BACKTRACE", "1");
+    // It fails in every way.
+    process.expect_log("");
     for (name, value) in [("RETRY_INITIAL", "20ms"), ("RETRY_THROTTLED", "40ms"), ("RETRY_MAX", "40ms")] {
         process.variable(&format!("PUSHPOST__DELIVERY__{name}"), value);
     }
@@ -277,6 +279,8 @@ async fn no_token_key_or_text_is_answered_or_logged() {
     fail_inside(&mut process, &secrets).await;
     use_workload_identity(&process).await;
     break_sources(&mut process).await;
+    let (_, metrics) = answered(process.http.get(process.url("/metrics"))).await;
+    assert!(metrics.contains("pushpost_"), "{metrics}");
     assert!(process.stop().await.success());
 
     let log = process.log();
@@ -287,5 +291,6 @@ async fn no_token_key_or_text_is_answered_or_logged() {
     for (name, secret) in secrets.all(&process) {
         let lines: Vec<_> = log.lines().filter(|line| line.contains(&secret)).take(3).collect();
         assert!(lines.is_empty(), "{name} ({secret}) in the log: {lines:#?}");
+        assert!(!metrics.contains(&secret), "{name} ({secret}) in the metrics");
     }
 }

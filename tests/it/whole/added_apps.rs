@@ -244,6 +244,7 @@ async fn an_app_that_can_not_be_used_changes_nothing_until_it_can() {
         let id = client.send(json!({"tokens": fcm_targets("f", 20)})).await;
         client.until_accepted(&id, 20).await;
     }
+    service.expect_log("the configuration was not taken over");
     service.stop().await;
 }
 
@@ -262,6 +263,8 @@ async fn an_app_whose_row_can_not_be_made_is_added_as_soon_as_it_can() {
     market.until_running(&["apns-production", "apns-sandbox", "fcm"]).await;
     let id = market.send(both("a", 20)).await;
     market.until_accepted(&id, 40).await;
+    service.expect_log("the configuration was not taken over");
+    service.expect_log("maintenance failed");
     service.stop().await;
 }
 

@@ -158,6 +158,7 @@ async fn a_proxy_that_refuses_makes_its_lanes_wait_and_counts_no_attempt() {
     assert_eq!(sent(&service.ledger()).len(), 0);
     proxy.turn(Manner::Connects);
     assert_accepted(&service, &waiting).await;
+    service.expect_log("lane stops sending");
     service.stop().await;
 }
 
@@ -170,6 +171,7 @@ async fn a_silent_proxy_costs_a_connect_timeout_and_counts_no_attempt() {
     assert!(lane["why"].as_str().unwrap().contains("no answer"), "{lane}");
     proxy.turn(Manner::Connects);
     assert_accepted(&service, &waiting).await;
+    service.expect_log("lane stops sending");
     service.stop().await;
 }
 

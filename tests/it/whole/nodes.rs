@@ -74,6 +74,7 @@ async fn the_jobs_of_a_silent_node_are_sent_once_by_another() {
     assert_eq!(sent(&service.ledger()).len(), 710);
     let dead = format!("select count(*) from nodes where node_id = {silent} and dead_at is not null");
     assert_eq!(service.database.count(&dead).await, 1);
+    service.expect_log("has stopped beating");
     service.stop().await;
 }
 
@@ -91,6 +92,7 @@ async fn a_lease_unknown_to_its_living_node_is_not_stranded() {
     for outcome in service.notifications().outcomes(&id).await {
         assert_ended(&outcome, "accepted", 1, None);
     }
+    service.expect_log("released jobs that were leased to this node");
     service.stop().await;
 }
 

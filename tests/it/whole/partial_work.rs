@@ -67,5 +67,6 @@ async fn a_request_that_was_carried_out_in_part_does_not_say_that_nothing_was_st
         let again = ask(&service, &request).await;
         assert_eq!((again.status.as_u16(), &again.body), (200, &left), "{again:?}");
     }
+    service.expect_log("request is answered");
     service.stop().await;
 }

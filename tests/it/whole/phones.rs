@@ -192,5 +192,6 @@ async fn keys_of_user_tokens_are_replaced_by_a_reload() {
     service.reload().await.unwrap();
     let without_keys = put(&service, &p, Some(&new.token("u42")), &apns("aa", json!({}))).await;
     assert_problem(&without_keys, 403, "user_tokens_not_configured", &json!([]));
+    service.expect_log("the configuration was not taken over");
     service.stop().await;
 }

@@ -103,6 +103,7 @@ async fn a_device_with_a_panicking_attempt_is_rejected_and_no_other() {
         service.database.count("select count(*) from devices where quarantined_at is not null").await,
         0
     );
+    service.expect_log("a panic ended an attempt");
     service.stop().await;
 }
 
@@ -127,5 +128,6 @@ async fn an_isolated_attempt_does_not_delay_one_of_another_lane() {
     let delivery = &service.notifications().deliveries(&slow).await[0];
     assert_eq!(delivery["status"], "pending", "its attempt is still under way");
     assert_ended(&service.notifications().outcome(&slow).await, "accepted", 1, None);
+    service.expect_log("job is isolated");
     service.stop().await;
 }

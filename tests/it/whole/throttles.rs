@@ -210,5 +210,6 @@ async fn a_device_that_expires_in_front_of_its_attempt_uses_up_nothing_of_the_qu
     let expired = outcomes.iter().filter(|outcome| outcome["status"] == "expired");
     expired.clone().for_each(|outcome| assert_ended(outcome, "expired", 0, Some("ttl")));
     assert!(expired.count() > 40, "{outcomes:?}");
+    service.expect_outage_log();
     service.stop().await;
 }

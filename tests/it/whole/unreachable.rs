@@ -47,6 +47,7 @@ async fn assert_only_apns_waits(service: &TestService, waiting: &str, why: &str)
 }
 
 async fn assert_mended(service: TestService, waiting: &str) {
+    service.expect_log("lane stops sending");
     assert_accepted_at_first(&service, waiting).await;
     assert_eq!(sent(&service.ledger()).len(), 2 * DEVICES);
     service.stop().await;

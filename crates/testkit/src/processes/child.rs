@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::node::{TestNode, command, program};
 use crate::answer::Answer;
 use crate::installation::{CONFIG, Installation};
+use crate::log_watch;
 use crate::wait::WAIT_MAX;
 
 /// The line of the log that ends in the address of the API.
@@ -27,6 +28,7 @@ pub struct TestProcess {
     variables: Vec<(String, String)>,
     descriptors: Option<[u32; 2]>,
     node: Option<TestNode>,
+    expected_logs: Vec<&'static str>,
 }
 
 impl TestProcess {
@@ -38,7 +40,7 @@ impl TestProcess {
             ("PUSHPOST__SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("PUSHPOST__DATABASE__URL".to_owned(), installation.database.url().to_owned()),
         ];
-        Self { installation, http, variables, descriptors: None, node: None }
+        Self { installation, http, variables, descriptors: None, node: None, expected_logs: Vec::new() }
     }
 
     /// Sets an environment variable of the process.
@@ -157,10 +159,17 @@ impl TestProcess {
         self.node().hang_up().await;
     }
 
-    /// SIGTERM; waits for the end.
+    /// Warnings and errors with this message are no failure of the test.
+    pub fn expect_log(&mut self, message: &'static str) {
+        self.expected_logs.push(message);
+    }
+
+    /// SIGTERM; waits for the end. Fails on a warning or an error in the log that the test did not expect.
     pub async fn stop(&mut self) -> ExitStatus {
         self.node().terminate().await;
-        self.node_mut().ended().await
+        let ended = self.node_mut().ended().await;
+        log_watch::assert_expected(&log_watch::read(&self.log()), &self.expected_logs, false);
+        ended
     }
 }
 

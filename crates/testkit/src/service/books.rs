@@ -1,11 +1,36 @@
 //! How a [`TestService`] ends, and the books that are checked then.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pushpost_simulator::{Entry, Ledger, Rule};
 
 use super::TestService;
+use crate::log_watch;
 use crate::wait::WAIT_MAX;
+
+/// What a service logs where Postgres is away, refuses, or loses an answer.
+const OUTAGE: &[&str] = &[
+    "Postgres is out of reach",
+    "maintenance failed",
+    "a suspension of the lane, or its end, is not stored",
+    "outcomes are not recorded",
+    "notifications not accepted",
+    "a notification can't be stored",
+    "answer to a commit is lost",
+    "request is answered",
+    "request failed with an internal error",
+    "backlog can't be read",
+    "verdicts about tokens not stored",
+    "change of a pruning guard not stored",
+    "released jobs that were leased to this node",
+    "going on as node",
+    "has stopped beating",
+    "jobs can't be",
+    "can't be read",
+    "is cut off",
+    "row not removed",
+];
 
 impl TestService {
     /// Ends everything where all is done, and checks the books: no job is left, and what is on record as accepted is
@@ -19,6 +44,7 @@ impl TestService {
     /// The same where the provider may have got something twice: then with the same `apns-id`.
     pub async fn stop_with_duplicates(mut self) {
         self.end_nodes().await;
+        self.assert_log();
         assert_eq!(self.database.count("select count(*) from jobs").await, 0, "jobs");
         let recorded = self.database.count("select coalesce(sum(accepted), 0)::bigint from receipts").await;
         let ledger = self.simulator.ledger();
@@ -32,7 +58,29 @@ impl TestService {
     /// Without the books: where something stays undecided, or is in doubt.
     pub async fn stop_undecided(mut self) {
         self.end_nodes().await;
+        self.assert_log();
         self.installation.simulator.stop().await;
+    }
+
+    /// From now on, and for what was logged before, warnings and errors with this message are no failure of the test.
+    pub fn expect_log(&self, message: &'static str) {
+        self.expected_logs.lock().unwrap().push(message);
+    }
+
+    /// As [`Self::expect_log`], for what is logged where Postgres is away, or nodes lose it.
+    pub fn expect_outage_log(&self) {
+        OUTAGE.iter().for_each(|message| self.expect_log(message));
+    }
+
+    /// Fails on a warning or an error that the test did not expect. This concerns the tests of the whole service: those of single
+    /// parts break what a service stands on in more ways.
+    fn assert_log(&self) {
+        if !std::thread::current().name().is_some_and(|test| test.starts_with("whole::")) {
+            return;
+        }
+        let lines = log_watch::take(&self.runtimes);
+        let expected = self.expected_logs.lock().unwrap();
+        log_watch::assert_expected(&lines, &expected, self.has_rules.load(Ordering::Relaxed));
     }
 
     pub fn ledger(&self) -> Arc<Ledger> {
@@ -40,6 +88,7 @@ impl TestService {
     }
 
     pub fn rule(&self, rule: Rule) {
+        self.has_rules.store(true, Ordering::Relaxed);
         self.simulator.add_rule(rule);
     }
 

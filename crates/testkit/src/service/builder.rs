@@ -1,11 +1,17 @@
 //! Describing a [`TestService`] before it starts.
 
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
 use pushpost::provider::{Provider, Providers};
 use pushpost::runtime::Role;
 use pushpost_simulator::Settings;
 
+use tokio::runtime::Handle;
+
 use super::TestService;
 use crate::installation::Installation;
+use crate::log_watch;
 
 /// Short delays, so that a retry follows soon.
 const DEFAULTS: [(&str, &str); 5] = [
@@ -62,9 +68,13 @@ impl TestServiceBuilder {
     }
 
     pub async fn build(self) -> TestService {
+        log_watch::start();
         let installation = Installation::create(self.providers).await;
         let mut service = TestService {
             nodes: Vec::new(),
+            runtimes: vec![Handle::current().id()],
+            has_rules: AtomicBool::new(false),
+            expected_logs: Mutex::default(),
             backend: installation.key("send,read,devices").await,
             phone: installation.key("register").await,
             admin: installation.key("admin").await,

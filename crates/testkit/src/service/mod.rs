@@ -9,11 +9,14 @@ mod requests;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use pushpost::config::Sources;
 use pushpost::domain::LaneKey;
 use pushpost::provider::{Providers, apns};
 use pushpost::runtime::{Reload, ReloadHandle, Role, Service, Shutdown};
+use tokio::runtime::Id;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -30,6 +33,11 @@ pub const PRODUCTION: LaneKey = apns::lane(apns::PRODUCTION);
 pub struct TestService {
     installation: Installation,
     nodes: Vec<Node>,
+    /// The runtime of the test, and those of the lanes of all nodes that there have been.
+    runtimes: Vec<Id>,
+    /// The test has told the simulator to refuse or to fail.
+    has_rules: AtomicBool,
+    expected_logs: Mutex<Vec<&'static str>>,
     /// Secrets of a backend's, a phone's and an operator's key.
     backend: String,
     phone: String,
@@ -75,6 +83,7 @@ impl TestService {
 
     /// Nodes that start from now on serve one more app, which has no credentials.
     pub fn with_another_app(&self, name: &str) {
+        self.expect_log("app has no provider");
         let text = self.read(CONFIG);
         self.write(CONFIG, &format!("{text}\n[apps.{name}]\n"));
     }
@@ -98,6 +107,7 @@ impl TestService {
         let service = Service::start(sources.load().unwrap(), role).await.unwrap();
         let (sources, reload) = Reload::new(sources);
         service.reload(sources);
+        self.runtimes.push(service.lane_runtime());
         let (address, health_address) = (service.address(), service.health_address());
         let shutdown = Shutdown::default();
         let mut running = JoinSet::new();

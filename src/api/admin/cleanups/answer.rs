@@ -98,11 +98,6 @@ pub fn json(key: &InstallationKey, run: &CleanupRun) -> String {
 }
 
 impl<'a> CleanupAnswer<'a> {
-    /// The run's id.
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-
     pub(in crate::api) fn of(key: &InstallationKey, run: &'a CleanupRun) -> Self {
         Self {
             id: key.cleanup_run_id(run.app, run.id),

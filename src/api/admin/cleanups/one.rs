@@ -55,7 +55,6 @@ pub(super) async fn cancel(
     let run = cleanups::cancel(&state.pool, caller.app.id, id).await?;
     let run = run.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let answer = CleanupAnswer::of(&state.installation, &run);
-    tracing::info!(app = caller.app.name, key = %caller.key, run = answer.id(), "clean-up run is stopped");
     Ok(Json(answer).into_response())
 }
 
@@ -83,6 +82,5 @@ pub(super) async fn restore(
     let run = cleanups::restore(&state.pool, caller.app.id, id).await?;
     let run = run.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let answer = CleanupAnswer::of(&state.installation, &run);
-    tracing::info!(app = caller.app.name, key = %caller.key, run = answer.id(), "clean-up run is being restored");
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }

@@ -52,7 +52,6 @@ pub(super) async fn start(
     };
     let run = cleanups::start(&state.pool, new).await?;
     let id = state.installation.cleanup_run_id(run.app, run.id);
-    tracing::info!(app = caller.app.name, run = id, key = %caller.key, "clean-up run is started");
     let location = HeaderValue::from_str(&format!("/v1/admin/cleanups/{id}")).map_err(ApiError::internal)?;
     let answer = Json(CleanupAnswer::of(&state.installation, &run));
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], answer).into_response())

@@ -120,6 +120,7 @@ async fn a_refused_credential_is_tried_with_one_device_and_costs_it_nothing() {
         }
     }
     assert_eq!(service.database.count(QUARANTINED).await, 0);
+    service.expect_log("configuration has changes that take a restart");
     service.stop_undecided().await;
 }
 
@@ -191,6 +192,8 @@ async fn a_credential_that_can_not_be_tried_waits_without_a_device_until_it_can(
     };
     tokio::join!(later, renewed);
     assert_eq!(service.database.count(SUSPENDED).await, 0);
+    service.expect_log("new credential could not be tried");
+    service.expect_log("no new FCM access token");
     service.stop_undecided().await;
 }
 

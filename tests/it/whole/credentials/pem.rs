@@ -57,5 +57,6 @@ async fn a_key_that_can_not_be_used_is_named_with_its_place_and_the_reason() {
     }
     service.write(&account, &good_account);
     service.reload().await.unwrap();
+    service.expect_log("the configuration was not taken over");
     service.stop().await;
 }

@@ -88,6 +88,7 @@ async fn credentials_are_replaced_while_hundreds_are_sent_and_broken_files_chang
     let later =
         service.notifications().send(hello([apns_targets("e", 50), fcm_targets("e", 50)].concat())).await;
     assert_untouched(&service, &later, 100).await;
+    service.expect_log("the configuration was not taken over");
     assert_nothing_happened(service, &ids).await;
 }
 
@@ -139,6 +140,7 @@ async fn prefetched_jobs_are_sent_with_the_new_topic() {
     let connections =
         |entries: Vec<&Entry>| -> BTreeSet<u64> { entries.iter().map(|entry| entry.connection).collect() };
     assert!(connections(of_old).is_disjoint(&connections(of_new)));
+    service.expect_log("configuration has changes that take a restart");
     service.stop().await;
 }
 
@@ -158,6 +160,7 @@ async fn a_suspended_lane_goes_on_with_a_new_key_at_once_and_other_nodes_know() 
     service.database.until_count(SUSPENDED, 0).await;
     let refused = service.ledger().count(Provider::Apns, 403, "InvalidProviderToken");
     assert!(refused > 0, "{NEW_KEY} was needed");
+    service.expect_log("lane is suspended");
     service.stop().await;
 }
 
@@ -177,5 +180,6 @@ async fn a_node_with_a_new_key_sends_while_one_with_the_rejected_key_stays_suspe
     let states = "select count(*) from lane_reports where state = 3";
     service.database.until_count(states, 1).await;
     assert!(refused > 0 && shown(&service.ledger(), Provider::Apns).len() == 300);
+    service.expect_log("lane is suspended");
     service.stop().await;
 }

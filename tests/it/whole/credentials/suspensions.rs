@@ -46,6 +46,7 @@ async fn a_recovery_found_while_the_database_is_away_is_stored_and_not_taken_bac
     service.database.until_count(SUSPENDED, 0).await;
     assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     service.lanes().until_state(PRODUCTION, "running").await;
+    service.expect_outage_log();
     service.stop().await;
 }
 

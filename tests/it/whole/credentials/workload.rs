@@ -154,6 +154,14 @@ async fn each_way_without_a_key_sends() {
         workload.service.end_nodes().await;
         workload.service.ledger().clear();
     }
+    for message in [
+        "no new FCM access token",
+        "provider refuses the new credential",
+        "lane is suspended",
+        "lane stops sending",
+    ] {
+        workload.service.expect_log(message);
+    }
     workload.service.stop_undecided().await;
 }
 
@@ -250,6 +258,14 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
         until_sent(&workload.service, &id).await;
         workload.service.end_nodes().await;
     }
+    for message in [
+        "no new FCM access token",
+        "provider refuses the new credential",
+        "lane is suspended",
+        "lane stops sending",
+    ] {
+        workload.service.expect_log(message);
+    }
     workload.service.stop_undecided().await;
 }
 
@@ -296,5 +312,13 @@ async fn a_new_subject_token_is_tried_before_the_old_one_goes() {
         () = until_renewed(service, Provider::Fcm, &before) => {}
     }
     assert_eq!(service.database.count(SUSPENDED).await, 0);
+    for message in [
+        "no new FCM access token",
+        "provider refuses the new credential",
+        "lane is suspended",
+        "lane stops sending",
+    ] {
+        workload.service.expect_log(message);
+    }
     workload.service.stop_undecided().await;
 }

@@ -1,0 +1,26 @@
+//! The lines about what operators do (docs/logs.md#audit).
+
+use super::AUDIT_TARGET;
+
+/// An operator's action that has ended.
+#[derive(Clone, Debug)]
+pub struct AuditedAction<'a> {
+    /// The id of the key that it was asked with, or `cli` for a command on the database.
+    pub key: &'a str,
+    /// The app that it concerns, where it is of one.
+    pub app: Option<&'a str>,
+    /// What was asked for, such as `lane.pause`.
+    pub action: &'a str,
+    /// What it was asked for: a lane, a key, a clean-up run, an app. Empty: the action names no object.
+    pub object: &'a str,
+    /// `done`, or the code of the problem.
+    pub result: &'a str,
+}
+
+impl AuditedAction<'_> {
+    /// Logs the action.
+    pub fn log(&self) {
+        let Self { key, app, action, object, result } = self;
+        tracing::info!(target: AUDIT_TARGET, key, app, action, object, result, "operator's action ended");
+    }
+}
