@@ -8,6 +8,7 @@ mod deployment;
 mod guide;
 mod operations;
 mod readme;
+mod runbook;
 mod sizing;
 
 use std::fs::{self, Permissions};
