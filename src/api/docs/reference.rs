@@ -224,13 +224,21 @@ fn write_answers(page: &mut String, responses: &Map<String, Value>) {
         push(page, format_args!("<div class=\"answer\"><b>{}</b> {description}</div>\n", Escaped(status)));
         for (media_type, content) in response["content"].as_object().into_iter().flatten() {
             let Some(example) = content.get("example") else { continue };
-            let is_json = media_type == "application/json";
-            let example = if is_json { format!("{example:#}") } else { example.to_string() };
-            push(page, format_args!("<pre><code>{}</code></pre>\n", Escaped(&example)));
+            let shown = shown(media_type, example);
+            push(page, format_args!("<pre><code>{}</code></pre>\n", Escaped(&shown)));
         }
     }
     if !problems.is_empty() {
         push(page, format_args!("<p class=\"problems\"><b>Problems:</b> {}</p>\n", problems.join(" · ")));
+    }
+}
+
+/// An example of an answer: JSON over several lines, a line of NDJSON in one, and text as it stands.
+fn shown(media_type: &str, example: &Value) -> String {
+    match (media_type, example) {
+        ("application/json", _) => format!("{example:#}"),
+        (_, Value::String(text)) => text.clone(),
+        _ => example.to_string(),
     }
 }
 
