@@ -252,14 +252,17 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
     )
     .fetch_all(&mut *conn)
     .await?;
-    for row in &rows {
-        if let Ok(place) = batch.job.binary_search(&row.job_id) {
-            for (status, counts) in COLUMNS.iter().zip(&batch.counts) {
-                conn.count_delivery(LaneId(row.lane_id), *status, counts[place].unsigned_abs().into());
-            }
+    Ok(rows.into_iter().map(|row| counted(conn, batch, row.job_id, row.lane_id)).collect())
+}
+
+/// Counts the devices of a recorded job that have ended, and returns the job.
+fn counted(conn: &mut Session, batch: &RecordBatch, job: i64, lane: i32) -> JobId {
+    if let Ok(place) = batch.job.binary_search(&job) {
+        for (status, counts) in COLUMNS.iter().zip(&batch.counts) {
+            conn.count_delivery(LaneId(lane), *status, counts[place].unsigned_abs().into());
         }
     }
-    Ok(rows.into_iter().map(|row| JobId(row.job_id)).collect())
+    JobId(job)
 }
 
 /// What the columns of [`NewReceipt::counts`] count, but for the last one, which counts devices that are tried again.

@@ -20,7 +20,7 @@ const BURST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Quota {
     inner: Mutex<Inner>,
-    /// For metrics.
+    /// What was sent within the last minute: only the metrics read it.
     usage: QuotaUsage,
     /// Ends all waits, because an operator asked for a retry.
     wait_ended: Notify,

@@ -5,7 +5,7 @@ use crate::store::{Error, Session, partitions};
 /// Figures about the database as a whole.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DatabaseState {
-    /// Living nodes.
+    /// Nodes that were not declared dead.
     pub nodes: u32,
     /// Seconds since the oldest transaction of another session began, prepared transactions included. 0: there is none.
     pub oldest_transaction_seconds: f64,

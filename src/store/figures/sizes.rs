@@ -11,7 +11,7 @@ const SAMPLED_PAGES: f64 = 20_000.0;
 /// A table and its size.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableSize {
-    /// The name.
+    /// The name; of partitions that of their parent.
     pub table: String,
     /// Bytes, with indexes, partitions and values that are stored apart.
     pub bytes: u64,
@@ -20,9 +20,9 @@ pub struct TableSize {
 /// The number of devices of one app and platform that are in use, or that are quarantined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeviceCount {
-    /// The app.
+    /// The number of the app that they belong to.
     pub app: AppId,
-    /// The platform.
+    /// The service that issued their tokens.
     pub platform: Platform,
     /// These are the quarantined ones.
     pub is_quarantined: bool,

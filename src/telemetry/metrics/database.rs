@@ -29,7 +29,7 @@ pub struct DatabaseFigures {
     pub tables: Vec<(String, u64)>,
     /// Days after today that have their partitions.
     pub partitions_ahead: u64,
-    /// Living nodes.
+    /// Nodes that were not declared dead.
     pub nodes: u64,
 }
 

@@ -319,7 +319,7 @@ impl LaneMetrics {
         self.attempt_reasons.of(reason)
     }
 
-    /// Ended connections.
+    /// Connections that ended for this reason.
     pub fn connection_ends(&self, reason: ConnectionEnd) -> &Counter {
         &self.connection_ends[reason as usize]
     }

@@ -91,7 +91,7 @@ pub struct Metrics {
     pub accept: AcceptMetrics,
     /// The lanes: attempts, outcomes, connections, health.
     pub lanes: LanesMetrics,
-    /// Final outcomes.
+    /// Final outcomes, counted after their commit.
     pub deliveries: DeliveryMetrics,
     /// Claims and records.
     pub record: RecordMetrics,

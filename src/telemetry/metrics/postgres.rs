@@ -21,7 +21,7 @@ label_words! {
         Serialization "serialization",
         /// A value that can't be stored.
         Data "data",
-        /// Anything else.
+        /// An error of another kind.
         Other "other",
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use pushpost::domain::NotificationId;
 use pushpost::provider::fcm;
 use pushpost::runtime::Role;
 use pushpost_simulator::{Action, Rule};
 use pushpost_testkit::json::{apns_targets, fcm_targets, hex};
+use pushpost_testkit::postgres_proxy::PostgresProxy;
 use pushpost_testkit::service::TestService;
 use pushpost_testkit::wait::until;
 use serde_json::{Value, json};
@@ -109,4 +111,25 @@ async fn the_sum_over_two_nodes_is_what_is_on_record() {
     // A count follows its commit.
     until("all is counted", async || counted(&service, 2).await == recorded(&service).await).await;
     service.stop_undecided().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_are_counted_once_if_the_answer_to_their_commit_is_lost() {
+    let mut service = TestService::builder().build().await;
+    let proxy = PostgresProxy::of(&service.database).await;
+    service.configure("DATABASE__URL", proxy.url());
+    service.node(Role::All).await;
+    service.lanes().pause(fcm::LANE).await;
+    let id = send(&service, fcm_targets("f", 20), json!("1h")).await;
+    let notification = "select notification_id from notifications";
+    let notification = sqlx::query_scalar(notification).fetch_one(&service.database.pool).await.unwrap();
+    let something_recorded = "select exists (select from receipts where notification_id = $1)";
+    proxy.cut_once(&service.database, something_recorded, NotificationId(notification));
+    service.lanes().resume(fcm::LANE).await;
+    service.notifications().until_done(&id).await;
+    assert!(proxy.has_cut());
+    until("all is counted", async || counted(&service, 1).await == recorded(&service).await).await;
+    let fcm = ("shop/fcm".to_owned(), "accepted".to_owned());
+    assert_eq!(counted(&service, 1).await, Counts::from([(fcm, 20)]));
+    service.stop().await;
 }
