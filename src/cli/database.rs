@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::command_error::CommandError;
+use super::progress;
 use crate::config::Config;
 use crate::domain::App;
 use crate::runtime::{Database, SchemaAccess};
@@ -13,8 +14,8 @@ use crate::runtime::{Database, SchemaAccess};
 /// # Errors
 /// The database can't be reached, or its schema is not the one of this program.
 pub(super) async fn open(config: &Config, access: SchemaAccess) -> Result<Database, CommandError> {
-    let database = Database::open(config, access).await?;
-    if let Err(refused) = database.admit(access).await {
+    let database = progress::watched("opening the database", Database::open(config, access)).await?;
+    if let Err(refused) = progress::watched("applying migrations", database.admit(access)).await {
         database.close().await?;
         return Err(refused.into());
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::audit::audited;
 use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
-use super::output;
+use super::{output, progress};
 use crate::runtime::{Database, SchemaAccess};
 use crate::store::migrations::{Migrations, SchemaState};
 
@@ -34,8 +34,12 @@ impl MigrateArgs {
 
     async fn carry_out(self) -> Result<(), CommandError> {
         let access = if self.check { SchemaAccess::Use } else { SchemaAccess::Upgrade };
-        let database = Database::open(&self.config.load()?, access).await?;
-        let names = if self.check { pending(&database).await } else { database.admit(access).await };
+        let config = self.config.load()?;
+        let database = progress::watched("opening the database", Database::open(&config, access)).await?;
+        let names = match self.check {
+            true => pending(&database).await,
+            false => progress::watched("applying migrations", database.admit(access)).await,
+        };
         database.close().await?;
         let names = names?;
         let what = if self.check { "pending" } else { "applied" };

@@ -4,12 +4,28 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::timeout;
 
 const BAR: &str = "{bar:30} {percent:>3} % {bytes_per_sec} {eta:>4} left  {msg}";
 const PARTS: &str = "{bar:30} {percent:>3} % {elapsed:>4}  {msg}";
 const SPINNER: &str = "{spinner} {elapsed:>4}  {msg}";
 /// Between two redraws of a spinner.
 const REDRAW: Duration = Duration::from_millis(200);
+/// A wait is shown after this time.
+const SHOWN_AFTER: Duration = Duration::from_secs(2);
+
+/// Waits for `work`. A wait of more than two seconds is shown by a spinner with the words `what`, on a terminal only.
+pub(super) async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    if let Ok(done) = timeout(SHOWN_AFTER, &mut work).await {
+        return done;
+    }
+    let spinner = bar(None, true);
+    spinner.set_message(what.to_owned());
+    let done = work.await;
+    spinner.finish_and_clear();
+    done
+}
 
 /// A bar for `length` bytes, or a spinner if the length is unknown. Hidden if `is_shown` is false, or stderr is no
 /// terminal.

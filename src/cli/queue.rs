@@ -11,12 +11,18 @@ use tokio::time::sleep;
 use super::client::{ServiceArgs, ServiceClient};
 use super::command_error::CommandError;
 use super::output;
+use super::signals::StopSignals;
 
 const LANES: &str = "/v1/admin/lanes";
-/// Time between two tables of `--watch`. Nodes report their lanes every 3 s.
-const WATCH_INTERVAL: Duration = Duration::from_secs(3);
-/// Clears a terminal and moves its cursor to the top.
-const CLEAR: &str = "\x1b[2J\x1b[H";
+/// Time between two tables of `--watch`. Nodes report their lanes every 3 s, and what waits changes faster.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Clears a terminal, before the first table.
+const CLEAR: &str = "\x1b[2J";
+/// Moves the cursor to the top, so that a table overwrites the one before without flicker.
+const TO_TOP: &str = "\x1b[H";
+/// Clears what an earlier, longer line or table has left: the rest of the line, all that follows.
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_REST: &str = "\x1b[J";
 
 /// Show what waits in each lane, and pause, resume or retry a lane, over HTTP; exit code 2 if a lane is not running
 #[derive(Args, Debug)]
@@ -24,7 +30,7 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 pub(super) struct QueueArgs {
     #[command(subcommand)]
     command: Option<QueueCommand>,
-    /// Show the lanes again every 3 seconds, until interrupted
+    /// Show the lanes again every 2 seconds, until Ctrl-C: in place on a terminal, else one table after the other
     #[arg(long, conflicts_with = "json")]
     watch: bool,
     /// Print the answer as JSON, one lane per line
@@ -93,7 +99,13 @@ impl QueueArgs {
             Some(QueueCommand::Pause(Pause { lane })) => lane.send("pause").await,
             Some(QueueCommand::Resume(Resume { lane })) => lane.send("resume").await,
             Some(QueueCommand::Retry(Retry { lane })) => lane.send("retry").await,
-            None if self.watch => watch(&self.service.client()?).await,
+            None if self.watch => {
+                let (client, mut signals) = (self.service.client()?, StopSignals::catch()?);
+                tokio::select! {
+                    watched = watch(&client) => watched,
+                    () = signals.next() => Ok(()),
+                }
+            }
             None => show(&self.service.client()?, self.json).await,
         }
     }
@@ -132,14 +144,24 @@ async fn show(client: &ServiceClient, as_json: bool) -> Result<(), CommandError>
 
 async fn watch(client: &ServiceClient) -> Result<(), CommandError> {
     let is_terminal = std::io::stdout().is_terminal();
+    let mut is_first = true;
     loop {
         let lanes = items(client).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let clear = if is_terminal { CLEAR } else { "" };
-        if !output::line_to_reader(&format!("{clear}{}", table(&lanes)))? {
+        let table = table(&lanes);
+        let shown = if is_terminal { in_place(&table, is_first) } else { format!("{table}\n") };
+        if !output::line_to_reader(&shown)? {
             return Ok(());
         }
+        is_first = false;
         sleep(WATCH_INTERVAL).await;
     }
+}
+
+/// The table with what draws it over the table before.
+fn in_place(table: &str, is_first: bool) -> String {
+    let lines = table.replace('\n', &format!("{CLEAR_LINE}\n"));
+    let clear = if is_first { CLEAR } else { "" };
+    format!("{clear}{TO_TOP}{lines}{CLEAR_REST}")
 }
 
 async fn items(client: &ServiceClient) -> Result<Vec<Value>, CommandError> {
@@ -201,6 +223,12 @@ impl ListedLane {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_drawn_over_the_one_before_and_leaves_nothing_of_it() {
+        assert_eq!(in_place("A\nB", true), "\x1b[2J\x1b[HA\x1b[K\nB\x1b[J");
+        assert_eq!(in_place("A", false), "\x1b[HA\x1b[J");
+    }
 
     #[test]
     fn a_lane_s_name_leads_to_no_other_path() {

@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::command_error::CommandError;
+use super::progress;
 use crate::provider::transport;
 
 /// The variable with the key. A key is never an argument: every user of a machine can see those.
@@ -105,7 +106,8 @@ impl ServiceClient {
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
         let url = format!("{}{path}", self.base);
-        let answered = timeout(TIMEOUT, self.exchange(method, &url, body)).await;
+        let exchange = timeout(TIMEOUT, self.exchange(method, &url, body));
+        let answered = progress::watched("waiting for the service", exchange).await;
         let answer = answered.map_err(|_| failures::overdue(&self.base, TIMEOUT))??;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|_| failures::foreign(&self.base, &answer));
