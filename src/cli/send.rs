@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 1_000;
 /// The longest token from stdin: more than the longest of any provider.
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
-/// Send one push over HTTP, wait for its outcome, and print it and what its time went to; exit code 0 if the provider accepted it for every device
+/// Send one push over HTTP, wait for its outcome, and print it and what its time went to; exit code 2 if it was accepted for no device
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("audience").required(true), group = ArgGroup::new("text").required(true).multiple(true))]
 pub(super) struct SendArgs {
@@ -213,16 +213,25 @@ impl Notification {
         format!("{} of {} devices pending{held}", self.counts.pending, self.counts.targets)
     }
 
+    /// Says on stderr if the push was accepted for a part of the devices only.
+    ///
     /// # Errors
-    /// A provider did not accept the push for every device, or there is no device.
+    /// No provider accepted the push for a device, or there is no device.
     fn judge(&self) -> Result<(), CommandError> {
+        const HINT: &str = "docs/reasons.md says what each reason means";
         let Counts { targets, accepted, .. } = self.counts;
-        match targets {
-            0 => Err(CommandError::failed("no device was found")),
-            _ if accepted == targets => Ok(()),
-            _ => Err(CommandError::failed(format_args!("{accepted} of {targets} deliveries were accepted"))
-                .hint("docs/reasons.md says what each reason means")),
+        if targets == 0 {
+            return Err(CommandError::bad_news("no device was found"));
         }
+        if accepted == targets {
+            return Ok(());
+        }
+        let part = format!("{accepted} of {targets} deliveries were accepted");
+        if accepted == 0 {
+            return Err(CommandError::bad_news(part).hint(HINT));
+        }
+        eprintln!("{part}\nhint: {HINT}");
+        Ok(())
     }
 }
 

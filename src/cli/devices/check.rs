@@ -71,7 +71,7 @@ async fn check_all(
         done => done?,
     }
     if progress.failed > 0 {
-        let failure = CommandError::failed(summary(&progress));
+        let failure = CommandError::bad_news(summary(&progress));
         return Err(failure.hint("nothing was written"));
     }
     Ok(())

@@ -27,7 +27,8 @@ const LISTED_MAX: usize = 20;
 /// Import devices from a file, by the rules of POST /v1/devices/import
 ///
 /// Lines are written as they are read, so that what came before an interruption stays; it says from where to go on. To
-/// send lines again is harmless. With --json the result has the members of the API's answer, and next_line.
+/// send lines again is harmless. With --json the result has the members of the API's answer, and next_line. The exit code
+/// is 2 if a line was refused.
 #[derive(Args, Debug)]
 pub(super) struct Import {
     /// The file; - for stdin
@@ -45,7 +46,7 @@ pub(super) struct Import {
     /// What to do when a line can't be imported
     #[arg(long, value_name = "WHAT", default_value = "skip")]
     on_error: OnError,
-    /// Tell the faults of all lines, and write nothing; exit code 1 if there is a fault
+    /// Tell the faults of all lines, and write nothing; exit code 2 if there is a fault
     #[arg(long)]
     pub(super) check: bool,
     /// Print the result as JSON
@@ -170,13 +171,13 @@ impl Import {
             (Err(error), _) => Err(CommandError::from(error).hint(go_on)),
             (Ok(()), _) if interrupted => Err(CommandError::failed("interrupted").hint(go_on)),
             (Ok(()), Some(line)) => {
-                Err(CommandError::failed(format_args!("stopped at line {line}")).hint(go_on))
+                Err(CommandError::bad_news(format_args!("stopped at line {line}")).hint(go_on))
             }
             (Ok(()), None) if progress.failed > 0 => {
                 let (were, these) =
                     if progress.failed == 1 { ("was", "this line") } else { ("were", "these lines") };
                 let lines = counted(progress.failed, "line");
-                let failure = CommandError::failed(format_args!("{lines} {were} not imported"));
+                let failure = CommandError::bad_news(format_args!("{lines} {were} not imported"));
                 Err(failure.hint(format!("correct {these}, and import the whole file again")))
             }
             (Ok(()), None) => Ok(()),

@@ -17,7 +17,8 @@ use crate::store::cleanups::{CleanupRun, NewCleanupRun};
 
 /// Quarantine devices that were not registered for long; none is deleted, and restore undoes it
 ///
-/// A living node carries the run out; where no node lives, this command does. Ctrl-C ends the command only.
+/// A living node carries the run out; where no node lives, this command does. Ctrl-C ends the command only. The exit code is
+/// 2 if the run failed or was stopped.
 #[derive(Args, Debug)]
 pub(super) struct Cleanup {
     /// Only devices that were last registered at least so many days ago, 1 to 3650

@@ -95,11 +95,11 @@ pub(super) fn failure(run: &CleanupRun) -> Option<CommandError> {
     match run.status {
         CleanupStatus::Failed => {
             let failure =
-                CommandError::failed("too large a share of the devices matches; nothing was changed");
+                CommandError::bad_news("too large a share of the devices matches; nothing was changed");
             Some(failure.hint("if the number is right, repeat it with a larger --max-share"))
         }
         CleanupStatus::Cancelled => {
-            let failure = CommandError::failed("the run was stopped before its end");
+            let failure = CommandError::bad_news("the run was stopped before its end");
             Some(failure.hint("pushpost tokens restore undoes what it did"))
         }
         _ => None,
@@ -109,7 +109,7 @@ pub(super) fn failure(run: &CleanupRun) -> Option<CommandError> {
 /// The error of a restoration that did not come to its end.
 pub(super) fn restoration_failure(run: &CleanupRun) -> Option<CommandError> {
     (run.status != CleanupStatus::Restored).then(|| {
-        let failure = CommandError::failed("the restoration was stopped before its end");
+        let failure = CommandError::bad_news("the restoration was stopped before its end");
         failure.hint("pushpost tokens restore goes on with it")
     })
 }

@@ -36,12 +36,12 @@ pub(super) struct List {
 pub(super) struct Show {
     #[command(flatten)]
     run: RunArgs,
-    /// Wait for its end, and carry it out where no node lives; exit code 1 if it failed or was stopped
+    /// Wait for its end, and carry it out where no node lives; exit code 2 if it failed or was stopped
     #[arg(long)]
     wait: bool,
 }
 
-/// Restore what a clean-up run quarantined, and wait for the end of it
+/// Restore what a clean-up run quarantined, and wait for the end of it; exit code 2 if it was stopped
 #[derive(Args, Debug)]
 pub(super) struct Restore {
     #[command(flatten)]

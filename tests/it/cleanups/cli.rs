@@ -111,12 +111,12 @@ async fn criteria_of_a_command_are_those_of_a_request() {
 }
 
 #[tokio::test]
-async fn a_run_that_failed_ends_with_1_and_wrong_usage_with_64() {
+async fn a_run_that_failed_ends_with_2_and_wrong_usage_with_64() {
     let place = Place::create().await;
     add(&place.database, 21, 100.0, "", "").await;
     add(&place.database, 79, 1.0, "", "").await;
     let failed = place.run("cleanup --app shop --inactive-days 30 --json").await;
-    let run = documents(&failed, 1);
+    let run = documents(&failed, 2);
     assert_has(&run[0], &json!({"status": "failed", "problem": {"code": "share_exceeded"}}));
     assert!(written(&failed.stderr).contains("--max-share"), "{failed:?}");
     let id = text(&run[0]["id"]);
@@ -126,7 +126,7 @@ async fn a_run_that_failed_ends_with_1_and_wrong_usage_with_64() {
         "there is nothing to restore"
     );
     let waited = place.run(&format!("show {id} --wait")).await;
-    assert_eq!(waited.status.code(), Some(1), "as the command that started the run: {waited:?}");
+    assert_eq!(waited.status.code(), Some(2), "as the command that started the run: {waited:?}");
     assert_eq!(place.run(&format!("show {id}")).await.status.code(), Some(0), "it was found");
     assert_eq!(place.run("show run_doesnotexist").await.status.code(), Some(1));
     assert_eq!(place.run("cleanup --inactive-days 30").await.status.code(), Some(64), "which of two apps?");
@@ -176,7 +176,7 @@ async fn a_restoration_that_is_stopped_says_that_it_can_go_on() {
     documents(&place.run(&format!("cancel {id} --json")).await, 0);
     let stopped = timeout(LONG, child.wait_with_output()).await.unwrap().unwrap();
     let said = written(&stopped.stderr);
-    assert_eq!(stopped.status.code(), Some(1), "{said}");
+    assert_eq!(stopped.status.code(), Some(2), "{said}");
     assert!(
         said.contains("the restoration was stopped") && said.contains("restore goes on with it"),
         "{said}"

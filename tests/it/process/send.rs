@@ -31,12 +31,15 @@ async fn a_push_from_the_shell_says_what_became_of_it() {
     let dead = run("send --user u1 --title Hello", &by).await;
     assert_ended(
         &dead,
-        1,
+        0,
         &["token_dead", "UNREGISTERED"],
         &["1 of 2 deliveries were accepted", "docs/reasons.md"],
     );
     let nobody = run("send --user u9 --title Hello", &by).await;
-    assert_ended(&nobody, 1, &["DEVICE"], &["no device was found"]);
+    assert_ended(&nobody, 2, &["DEVICE"], &["no device was found"]);
+    service.rule(Rule::token("f3", Action::fcm(FcmFault::Unregistered)).times(1));
+    let refused = run("send --token f3 --platform fcm --title Hello", &by).await;
+    assert_ended(&refused, 2, &["token_dead"], &["0 of 1 deliveries were accepted", "docs/reasons.md"]);
 
     let as_json = run("send --token f2 --platform fcm --title Hello --json", &by).await;
     assert_ended(&as_json, 0, &["ntf_"], &[]);

@@ -41,7 +41,7 @@ async fn stored(place: &Place) -> String {
 async fn compare(place: &Place, file: &str) {
     let before = stored(place).await;
     let checked = place.run(&format!("import {file} --check --json")).await;
-    assert_eq!(checked.status.code(), Some(1), "{checked:?}");
+    assert_eq!(checked.status.code(), Some(2), "{checked:?}");
     assert_eq!(stored(place).await, before, "nothing is written");
     let checked: Value = serde_json::from_slice(&checked.stdout).expect("one JSON document");
     let imported = place.run(&format!("import {file} --json")).await;
@@ -91,7 +91,7 @@ async fn a_check_prints_every_fault_with_its_line() {
     let wrong = |number: usize| format!("{{\"platform\":\"fcm\",\"tken\":\"f{number}\"}}\n");
     place.write("a.ndjson", (0..2_500).map(wrong).collect::<String>());
     let checked = place.run("import a.ndjson --check").await;
-    assert_eq!(checked.status.code(), Some(1));
+    assert_eq!(checked.status.code(), Some(2));
     let printed = text(&checked.stdout);
     assert_eq!(printed.lines().count(), 2_500, "all of them, not the first 1,000");
     assert!(printed.lines().next().unwrap().starts_with("line 1: #/tken: "), "{}", &printed[..200]);
