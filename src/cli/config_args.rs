@@ -37,8 +37,13 @@ impl ConfigArgs {
 
     /// The file and the environment that the configuration is read from.
     pub(super) fn sources(&self) -> Sources {
+        Self::sources_of(self.config.as_deref())
+    }
+
+    /// As [`Self::sources`], with the file that a command names otherwise.
+    pub(super) fn sources_of(file: Option<&Path>) -> Sources {
         // An empty PUSHPOST_CONFIG counts as not set, since containers can't leave a variable out.
-        let file = self.config.as_deref().filter(|file| *file != Path::new(""));
+        let file = file.filter(|file| *file != Path::new(""));
         let variables = std::env::vars_os();
         // No variable of ours is anything but UTF-8.
         let readable =

@@ -23,13 +23,13 @@ pub struct AppSettings {
 }
 
 impl AppSettings {
-    /// Reads the section, and the section of each provider in it. None: one of them has faults. `quotas` are those of the
-    /// apps that were read before.
+    /// Reads the section, and the section of each provider in it. None: one of them has faults. `reading` is what was read of
+    /// the apps before.
     pub(super) fn read(
         app: &str,
         mut section: Section<'_>,
         providers: &Providers,
-        quotas: &mut StatedQuotas,
+        reading: &mut AppReading,
     ) -> Option<Self> {
         if !is_name(app) {
             section.fault_of_table(
@@ -42,10 +42,15 @@ impl AppSettings {
             if let Some(own) = section.optional_section(platform.as_str()) {
                 let settings = provider.read_settings(own);
                 if let Some(quota) = settings.as_ref().and_then(AnySettings::quota)
-                    && let Err(fault) = quotas.add(app, platform, quota)
+                    && let Err(fault) = reading.quotas.add(app, platform, quota)
                 {
                     section.fault(platform.as_str(), fault);
                 }
+                reading.sections.extend(settings.iter().map(|settings| ProviderSection {
+                    app: app.to_owned(),
+                    platform,
+                    settings: settings.clone(),
+                }));
                 sections.push(settings.map(|settings| (platform, settings)));
             }
         }
@@ -65,9 +70,24 @@ impl AppSettings {
     }
 }
 
+/// What was read of the apps so far.
+#[derive(Default)]
+pub(super) struct AppReading {
+    quotas: StatedQuotas,
+    /// The sections of providers that have no fault.
+    pub(super) sections: Vec<ProviderSection>,
+}
+
+/// The section of a provider, `[apps.<name>.<provider>]`, without a fault.
+pub(super) struct ProviderSection {
+    pub(super) app: String,
+    pub(super) platform: Platform,
+    pub(super) settings: AnySettings,
+}
+
 /// The quota of each owner at each provider, with the app that stated it first.
 #[derive(Default)]
-pub(super) struct StatedQuotas(BTreeMap<(Platform, String), (String, u32)>);
+struct StatedQuotas(BTreeMap<(Platform, String), (String, u32)>);
 
 impl StatedQuotas {
     /// Adds what a section states. The fault, if the section of another app states another number for the same owner.

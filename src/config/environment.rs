@@ -135,7 +135,8 @@ impl Keys {
         let table = Table::from([("apps".to_owned(), apps)]);
         let hasher = ContentHasher::default();
         let reading = ReadContext::new(std::path::PathBuf::new(), Vec::new(), &hasher);
-        let _defaults = Config::read(Section::root(&reading, &table), &[], providers.clone());
+        let root = Section::root(&reading, &table);
+        let _defaults = Config::read(root, &[], providers.clone(), &mut Vec::new());
         let all = reading.into_keys();
         let is_table = |key: &String| all.iter().any(|other| other.starts_with(&format!("{key}.")));
         Self(all.iter().filter(|key| !is_table(key)).cloned().collect())

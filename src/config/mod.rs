@@ -5,6 +5,7 @@
 
 mod app;
 mod changes;
+mod check;
 mod cleanups;
 mod database;
 mod delivery;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use app::AppSettings;
+pub use check::CheckedConfig;
 pub use database::DatabaseSettings;
 pub use delivery::DeliverySettings;
 pub use error::Error;
@@ -40,8 +42,8 @@ pub use user_tokens::{UserTokenKey, UserTokenSettings};
 
 use crate::provider::Providers;
 use crate::settings::tree::{self, Table};
-use crate::settings::{ContentHasher, ReadContext, Section};
-use app::StatedQuotas;
+use crate::settings::{ConfigFault, ConfigFile, ContentHasher, ReadContext, Section};
+use app::{AppReading, ProviderSection};
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -86,6 +88,20 @@ impl Config {
         providers: Providers,
         hasher: &ContentHasher,
     ) -> Result<Self, Error> {
+        let read = Self::read_sources(path, env, providers, hasher)?;
+        if read.faults.is_empty() { Ok(read.config) } else { Err(Error::Faults(read.faults)) }
+    }
+
+    /// As [`Self::load_with`], with the faults beside what could be read.
+    ///
+    /// # Errors
+    /// The file can't be read, or it is not TOML.
+    fn read_sources(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        providers: Providers,
+        hasher: &ContentHasher,
+    ) -> Result<ReadSources, Error> {
         let (mut table, mut faults) = (Table::new(), Vec::new());
         if let Some(path) = path {
             let read = std::fs::read_to_string(path);
@@ -97,12 +113,19 @@ impl Config {
         faults.extend(overlay::apply(&mut table, environment.iter().cloned(), &providers));
         let folder = path.and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
         let reading = ReadContext::new(folder, faults, hasher);
-        let config = Self::read(Section::root(&reading, &table), &environment, providers);
-        let faults = reading.into_faults();
-        if faults.is_empty() { Ok(config) } else { Err(Error::Faults(faults)) }
+        let mut sections = Vec::new();
+        let config = Self::read(Section::root(&reading, &table), &environment, providers, &mut sections);
+        let (faults, files) = reading.into_faults_and_files();
+        Ok(ReadSources { config, faults, files, sections, table })
     }
 
-    fn read(mut root: Section<'_>, environment: &[(String, String)], providers: Providers) -> Self {
+    /// Adds the sections of providers that have no fault to `sections`.
+    fn read(
+        mut root: Section<'_>,
+        environment: &[(String, String)],
+        providers: Providers,
+        sections: &mut Vec<ProviderSection>,
+    ) -> Self {
         let config = Self {
             server: ServerSettings::read(root.section("server")),
             network: NetworkSettings::read(root.section("network"), environment),
@@ -111,7 +134,7 @@ impl Config {
             limits: LimitSettings::read(root.section("limits")),
             retention: RetentionSettings::read(root.section("retention")),
             telemetry: TelemetrySettings::read(root.section("telemetry"), environment),
-            apps: apps(&root.section("apps"), &providers),
+            apps: apps(&root.section("apps"), &providers, sections),
             providers,
         };
         root.finish();
@@ -119,12 +142,29 @@ impl Config {
     }
 }
 
-fn apps(section: &Section<'_>, providers: &Providers) -> BTreeMap<String, AppSettings> {
-    let mut quotas = StatedQuotas::default();
+/// What the sources hold, as far as it could be read.
+struct ReadSources {
+    /// Without the apps that have a fault, and with defaults in place of other faulty values.
+    config: Config,
+    faults: Vec<ConfigFault>,
+    files: Vec<ConfigFile>,
+    /// The sections of providers without a fault, also those of apps that have one elsewhere.
+    sections: Vec<ProviderSection>,
+    table: Table,
+}
+
+fn apps(
+    section: &Section<'_>,
+    providers: &Providers,
+    sections: &mut Vec<ProviderSection>,
+) -> BTreeMap<String, AppSettings> {
+    let mut reading = AppReading::default();
     let apps = section.named_sections().into_iter();
     let apps = apps.filter_map(|(name, app)| {
-        let settings = AppSettings::read(&name, app, providers, &mut quotas)?;
+        let settings = AppSettings::read(&name, app, providers, &mut reading)?;
         Some((name, settings))
     });
-    apps.collect()
+    let apps = apps.collect();
+    sections.append(&mut reading.sections);
+    apps
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Error, environment};
+use super::{Config, Error, ReadSources, environment};
 use crate::provider::Providers;
 use crate::settings::{ContentHash, ContentHasher};
 
@@ -49,6 +49,15 @@ impl Sources {
     /// As [`Config::load`].
     pub fn load(&self) -> Result<Config, Error> {
         self.read().1
+    }
+
+    /// Reads the configuration, with its faults beside what could be read.
+    ///
+    /// # Errors
+    /// The file can't be read, or it is not TOML.
+    pub(super) fn read_with_faults(&self, hasher: &ContentHasher) -> Result<ReadSources, Error> {
+        let environment = self.environment.iter().cloned();
+        Config::read_sources(self.file.as_deref(), environment, self.providers.clone(), hasher)
     }
 
     /// Reads the configuration, with a hash of the content, by which a fault that was reported already is recognised.

@@ -14,4 +14,4 @@ pub use content_hash::{ContentHash, ContentHasher};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use fault::{ConfigFault, SettingPlace};
 pub use secret::{CaFile, Secret};
-pub use section::{ReadContext, Section};
+pub use section::{ConfigFile, ReadContext, Section};

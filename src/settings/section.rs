@@ -19,6 +19,8 @@ pub struct ReadContext<'a> {
     faults: RefCell<Vec<ConfigFault>>,
     /// Every key that was looked up, with its tables.
     keys: RefCell<BTreeSet<String>>,
+    /// Every file that a key names, and the file of the configuration where it holds a secret.
+    files: RefCell<Vec<ConfigFile>>,
     /// The folder of the file, where relative paths start.
     folder: PathBuf,
 }
@@ -26,20 +28,37 @@ pub struct ReadContext<'a> {
 impl<'a> ReadContext<'a> {
     /// `folder` is the folder of the file, where relative paths start; `faults` are those found before.
     pub fn new(folder: PathBuf, faults: Vec<ConfigFault>, hasher: &'a ContentHasher) -> Self {
-        Self { hasher, faults: RefCell::new(faults), keys: RefCell::default(), folder }
+        let (keys, files) = (RefCell::default(), RefCell::default());
+        Self { hasher, faults: RefCell::new(faults), keys, files, folder }
     }
 
     /// The faults, in the order of their places.
     pub fn into_faults(self) -> Vec<ConfigFault> {
+        self.into_faults_and_files().0
+    }
+
+    /// The faults, in the order of their places, and the files that were read, in the order of their keys in the program.
+    pub fn into_faults_and_files(self) -> (Vec<ConfigFault>, Vec<ConfigFile>) {
         let mut faults = self.faults.into_inner();
         faults.sort_by(|a, b| a.place.cmp(&b.place));
-        faults
+        (faults, self.files.into_inner())
     }
 
     /// Every key that was looked up, with its tables: `server.listen`.
     pub fn into_keys(self) -> BTreeSet<String> {
         self.keys.into_inner()
     }
+}
+
+/// A file that a configuration names, or its own file where that holds a secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigFile {
+    /// The key that names the file, or whose value is the secret: `apps.shop.apns.key_file`.
+    pub key: String,
+    /// The file's path.
+    pub path: PathBuf,
+    /// The file holds a secret. False: certificates or a public key.
+    pub is_secret: bool,
 }
 
 /// A table, with the keys that were looked up in it.
@@ -230,6 +249,7 @@ impl<'a> Section<'a> {
     /// The certificates in a file that `key` names.
     pub fn ca_file(&mut self, key: &'static str) -> Option<CaFile> {
         let path = self.path(key)?;
+        self.note_file(key, &path, false);
         let file = self.readable(key, &path, CaFile::read(&path))?;
         if !file.pem.contains("-----BEGIN CERTIFICATE-----") {
             self.fault(key, "contains no certificate in PEM");
@@ -260,11 +280,15 @@ impl<'a> Section<'a> {
             (Some(inline), file) if file.is_none_or(|file| !from_variable(file)) => {
                 let place = inline.place.as_ref().map(ToString::to_string).unwrap_or_default();
                 let source = format!("{} ({place})", self.path_of(key));
+                if let Some(SettingPlace::Line { file, .. }) = &inline.place {
+                    self.note_file(key, file, true);
+                }
                 self.as_text(key, inline).map(|text| Secret::inline(text).given_at(source))
             }
             (_, Some(_)) => {
                 let path = self.path(file_key)?;
                 let source = format!("{} ({})", self.path_of(file_key), path.display());
+                self.note_file(file_key, &path, true);
                 self.readable(file_key, &path, Secret::read(&path)).map(|secret| secret.given_at(source))
             }
             (_, None) => None,
@@ -355,6 +379,13 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// A public key is read like a secret, and is none.
+    fn note_file(&self, key: &str, path: &Path, is_secret: bool) {
+        let is_secret = is_secret && !key.starts_with("public_key");
+        let file = ConfigFile { key: self.path_of(key), path: path.to_owned(), is_secret };
+        self.reading.files.borrow_mut().push(file);
     }
 
     fn readable<T: AsRef<str>>(&self, key: &str, path: &Path, result: std::io::Result<T>) -> Option<T> {

@@ -59,6 +59,17 @@ pub fn parse(text: &str, file: &Path) -> Result<Table, Vec<ConfigFault>> {
     Err(errors.iter().map(fault).collect())
 }
 
+/// The place of a key with its tables, such as `apps.shop.apns.key_file`. None: nothing sets the key.
+pub fn place_of<'a>(table: &'a Table, key: &str) -> Option<&'a SettingPlace> {
+    let (first, rest) = key.split_once('.').unzip();
+    let node = table.get(first.unwrap_or(key))?;
+    match (rest, &node.value) {
+        (None, _) => node.place.as_ref(),
+        (Some(rest), Value::Table(inner)) => place_of(inner, rest),
+        (Some(_), _) => None,
+    }
+}
+
 /// Parses one value as TOML has it, such as a list or an inline table. None: the text is not TOML.
 pub fn parse_value(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
