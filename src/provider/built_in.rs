@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use http::uri::Authority;
 use tokio::time::Instant;
 
@@ -124,6 +125,11 @@ impl Sender {
     /// Returns the outcome that an attempt would have: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
     pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
         each!(self, client => client.reach(deadline).await)
+    }
+
+    /// Has the provider judge the credential by one request that reaches no device ([`ProviderClient::try_credential`]).
+    pub async fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> Outcome {
+        each!(self, client => client.try_credential(now, deadline).await)
     }
 
     /// Identifies the credential and the endpoint in use.

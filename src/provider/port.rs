@@ -15,6 +15,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::uri::Authority;
@@ -158,6 +159,19 @@ pub trait ProviderClient: Send + Sync + 'static {
     /// Returns the outcome that an attempt would have: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
     fn reach(&self, deadline: Instant) -> impl Future<Output = Result<(), Outcome>> + Send;
 
+    /// Has the provider judge the credential by one request that reaches no device. The outcome is that of an attempt at a
+    /// device that does not exist: any but [`Outcome::Misconfigured`] and [`Outcome::RetryLane`] shows that the provider takes
+    /// the credential. `now` is Postgres's time. By default only the connection is tried.
+    fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> impl Future<Output = Outcome> + Send {
+        let _ = now;
+        async move {
+            match self.reach(deadline).await {
+                Ok(()) => Outcome::Accepted { provider_id: None },
+                Err(outcome) => outcome,
+            }
+        }
+    }
+
     /// Identifies the credential and the endpoint in use. Equal on all nodes with the same configuration.
     fn fingerprint(&self) -> Fingerprint;
 
@@ -188,6 +202,7 @@ pub(super) trait BoxedClient: Send + Sync {
     fn prepare(&self, id: NotificationId, content: &Content) -> BoxedMessage;
     fn send<'a>(&'a self, message: &'a BoxedMessage, attempt: &'a Attempt<'_>) -> BoxFuture<'a, Outcome>;
     fn reach(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Outcome>>;
+    fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> BoxFuture<'_, Outcome>;
     fn fingerprint(&self) -> Fingerprint;
     fn local_fingerprint(&self) -> Option<Fingerprint>;
     fn origins(&self) -> Vec<Authority>;
@@ -221,6 +236,10 @@ impl<C: ProviderClient> BoxedClient for C {
 
     fn reach(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Outcome>> {
         ProviderClient::reach(self, deadline).boxed()
+    }
+
+    fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> BoxFuture<'_, Outcome> {
+        ProviderClient::try_credential(self, now, deadline).boxed()
     }
 
     fn fingerprint(&self) -> Fingerprint {

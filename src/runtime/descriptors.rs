@@ -37,6 +37,21 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// File descriptors that a service with a configuration needs, for `pushpost doctor`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DescriptorNeed {
+    /// To how many a process that is started here may raise its limit. None: there is no limit.
+    pub limit: Option<u64>,
+    /// Those for Postgres, providers, files and the fewest clients.
+    pub needed: u64,
+}
+
+/// What a service with this configuration needs, in the role that needs most.
+pub fn descriptor_need(config: &Config) -> DescriptorNeed {
+    let needed = u64::try_from(others(config, Role::All) + CLIENTS_MIN).unwrap_or(u64::MAX);
+    DescriptorNeed { limit: getrlimit(Resource::Nofile).maximum, needed }
+}
+
 impl ConnectionBudget {
     /// Distributes the descriptors of the process, and warns if there are few.
     pub(super) fn share(config: &Config, role: Role) -> Self {

@@ -28,10 +28,11 @@ use crate::config::Config;
 
 pub use announce::announce;
 pub use database::Database;
-pub use descriptors::raise_descriptor_limit;
+pub use descriptors::{DescriptorNeed, descriptor_need, raise_descriptor_limit};
 pub use postgres::PostgresUnusable;
 pub use reload::{Reload, ReloadHandle};
 pub use schema::{SchemaAccess, SchemaRefused};
+pub use senders::proxy as provider_proxy;
 pub use service::Service;
 pub use service_manager::ServiceManager;
 

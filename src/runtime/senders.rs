@@ -66,7 +66,7 @@ pub(super) async fn sender(
 }
 
 /// The configured HTTP proxy, if any.
-pub(super) fn proxy(network: &NetworkSettings) -> Option<Arc<Proxy>> {
+pub fn proxy(network: &NetworkSettings) -> Option<Arc<Proxy>> {
     let proxy = network.proxy.as_ref()?;
     Some(Arc::new(Proxy::new(proxy.expose(), &network.no_proxy)))
 }

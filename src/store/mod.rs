@@ -7,6 +7,7 @@ pub mod accept;
 pub mod apps;
 pub mod backlog;
 pub mod cancellation;
+pub mod checkup;
 pub mod cleanups;
 pub mod commits;
 pub mod contents;

@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::SANDBOX;
 use super::credential::{ApnsCredential, ConnectionToken, KeyError, Moment, ProviderToken};
@@ -13,7 +15,7 @@ use super::provider::Apns;
 use super::request::{self, ApnsMessage, TopicOrigin};
 use super::response::{classify, goaway_about_credential};
 use super::settings::ApnsSettings;
-use crate::domain::{Content, Environment, MinDelay, NotificationId, Outcome};
+use crate::domain::{Content, DeviceToken, Environment, MinDelay, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::port::{Provider, ProviderClient};
 use crate::provider::proxy::Proxy;
@@ -22,8 +24,10 @@ use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{
     self, PingSettings, Pool, PoolStats, Response, Sent, TransportError, TransportErrorKind,
 };
-use crate::provider::{Attempt, Fingerprint, SenderMetrics};
+use crate::provider::{Attempt, Fingerprint, SenderMetrics, Validity};
 
+/// A text that no device has as its token, because tokens are whole bytes in hexadecimal digits.
+const NO_TOKEN: &str = "000000000000000";
 /// Most streams per connection. APNs may allow fewer.
 const STREAMS: usize = 1000;
 /// Idle connections are pinged too, because an idle connection can die unnoticed
@@ -142,6 +146,24 @@ impl ProviderClient for ApnsClient {
 
     async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
         self.pool.reserve(deadline).await.map(drop).map_err(|error| without_answer(&error))
+    }
+
+    /// Sends to a token that is too short to be one: APNs judges the provider token before it.
+    async fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> Outcome {
+        let content = Content { silent: true, ..Content::default() };
+        let message = self.prepare(NotificationId::new(now), &content);
+        let token = DeviceToken::stored(NO_TOKEN.to_owned());
+        let attempt = Attempt {
+            token: &token,
+            message_id: Uuid::nil(),
+            now,
+            expires_at: now + TimeDelta::minutes(1),
+            once: true,
+            deadline,
+            validity: Validity(&|| true),
+            exchange: None,
+        };
+        self.send(&message, &attempt).await
     }
 
     fn fingerprint(&self) -> Fingerprint {

@@ -4,28 +4,33 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, Version};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::bearer::{AccessToken, AccessTokens, TokenError};
 use super::credential::{CredentialError, FcmCredential};
 use super::provider::Fcm;
-use super::request::{self, FcmMessage};
+use super::request::{self, FcmMessage, Traits};
 use super::response::classify;
 use super::settings::FcmSettings;
-use crate::domain::{Content, LaneCause, MisconfigurationScope, NotificationId, Outcome};
+use crate::domain::{Content, DeviceToken, LaneCause, MisconfigurationScope, NotificationId, Outcome};
 use crate::provider::classification::{Classification, ConnectionFate};
 use crate::provider::port::{Provider, ProviderClient};
 use crate::provider::proxy::Proxy;
 use crate::provider::resend::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
-use crate::provider::{Attempt, Fingerprint, SenderMetrics};
+use crate::provider::{Attempt, Fingerprint, SenderMetrics, Validity};
 
 /// FCM's limit of open streams per connection. FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
 pub(super) const STREAMS_MAX: usize = 100;
+/// A message that FCM checks and delivers to no device.
+const VALIDATED: &[u8] =
+    br#"{"validate_only":true,"message":{"topic":"pushpost-doctor","data":{"pushpost":"doctor"}}}"#;
 /// Idle connections are closed after this time, because FCM closes them after about three minutes
 /// (docs/providers.md#connection-failures).
 const IDLE_CLOSE: Duration = Duration::from_secs(150);
@@ -88,7 +93,7 @@ impl FcmClient {
         &self,
         bearer: &AccessToken,
         body: &Bytes,
-        prepared: &FcmMessage,
+        traits: Traits,
         attempt: &Attempt<'_>,
     ) -> Result<Classification, Outcome> {
         let head = |(): &()| {
@@ -112,12 +117,32 @@ impl FcmClient {
             .await
             .map_err(|error| unanswered(&error))?;
         attempt.note_status(response.status);
-        let verdict =
-            classify(response.status, &response.headers, &response.body, prepared.traits(), attempt.now);
+        let verdict = classify(response.status, &response.headers, &response.body, traits, attempt.now);
         if verdict.connection == ConnectionFate::Retire {
             response.connection.retire();
         }
         Ok(verdict)
+    }
+
+    /// Sends a body, and sends it again with another access token if FCM refuses the first one.
+    async fn send_body(&self, body: &Bytes, traits: Traits, attempt: &Attempt<'_>) -> Outcome {
+        let mut renewed = false;
+        loop {
+            let bearer = match self.bearers.bearer(attempt.deadline).await {
+                Ok(bearer) => bearer,
+                Err(error) => return without_token(error),
+            };
+            let verdict = match self.attempt_once(&bearer, body, traits, attempt).await {
+                Ok(verdict) => verdict,
+                Err(outcome) => return outcome,
+            };
+            if verdict.renew && !renewed {
+                self.bearers.discard_refused(&bearer);
+                renewed = true;
+            } else {
+                return verdict.outcome;
+            }
+        }
     }
 }
 
@@ -138,28 +163,28 @@ impl ProviderClient for FcmClient {
 
     async fn send(&self, prepared: &FcmMessage, attempt: &Attempt<'_>) -> Outcome {
         let body = prepared.body(attempt.token.expose(), attempt.expiry());
-        let mut renewed = false;
-        loop {
-            let bearer = match self.bearers.bearer(attempt.deadline).await {
-                Ok(bearer) => bearer,
-                Err(error) => return without_token(error),
-            };
-            let verdict = match self.attempt_once(&bearer, &body, prepared, attempt).await {
-                Ok(verdict) => verdict,
-                Err(outcome) => return outcome,
-            };
-            if verdict.renew && !renewed {
-                self.bearers.discard_refused(&bearer);
-                renewed = true;
-            } else {
-                return verdict.outcome;
-            }
-        }
+        self.send_body(&body, prepared.traits(), attempt).await
     }
 
     async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
         self.bearers.bearer(deadline).await.map_err(without_token)?;
         self.pool.reserve(deadline).await.map(drop).map_err(|error| unanswered(&error))
+    }
+
+    /// Sends a message to a topic that no device has, which FCM only validates.
+    async fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> Outcome {
+        let token = DeviceToken::stored(String::new());
+        let attempt = Attempt {
+            token: &token,
+            message_id: Uuid::nil(),
+            now,
+            expires_at: now + TimeDelta::minutes(1),
+            once: true,
+            deadline,
+            validity: Validity(&|| true),
+            exchange: None,
+        };
+        self.send_body(&Bytes::from_static(VALIDATED), Traits::default(), &attempt).await
     }
 
     fn fingerprint(&self) -> Fingerprint {
