@@ -1,7 +1,7 @@
 # Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs and promtool are
 # installed if missing.
 
-.PHONY: demo test fuzz bench check sqlx openapi fmt
+.PHONY: demo test fuzz bench check sqlx openapi man fmt
 
 # A build reads the committed .sqlx, whatever database the surroundings name.
 export SQLX_OFFLINE := true
@@ -15,6 +15,7 @@ demo:
 test:
 	@scripts/ensure-postgres --tests
 	@scripts/ensure-promtool
+	@scripts/ensure-mandoc
 	cargo test --workspace
 
 # Thousands of generated requests to a running service, each answer compared with its /openapi.json. Needs Python 3.10.
@@ -41,6 +42,7 @@ check:
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
 	scripts/check-deploy
+	scripts/man --check
 
 # Writes .sqlx anew, after a statement in src/store or a migration has changed.
 sqlx:
@@ -50,6 +52,10 @@ sqlx:
 # Writes docs/openapi.json and docs/api_fields.md anew, after a route, a request or an answer has changed.
 openapi:
 	scripts/openapi
+
+# Writes docs/man anew, after what a command says of itself has changed.
+man:
+	scripts/man
 
 # Formats the sources.
 fmt:

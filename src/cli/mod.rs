@@ -5,13 +5,17 @@
 mod audit;
 mod client;
 mod command_error;
+mod completions;
 mod config_args;
+mod config_check;
 mod database;
 mod demo;
 mod devices;
+mod doctor;
 mod environment;
 mod healthcheck;
 mod keys;
+mod man;
 mod migrate;
 mod nodes;
 mod orphans;
@@ -51,6 +55,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
     Migrate(migrate::MigrateArgs),
+    Config(config_check::ConfigCommandArgs),
+    Doctor(doctor::DoctorArgs),
     Keys(keys::KeysArgs),
     Devices(devices::DevicesArgs),
     Queue(queue::QueueArgs),
@@ -59,6 +65,8 @@ enum Command {
     Send(send::SendArgs),
     Why(why::WhyArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs a command line, which begins with the program's name, and returns the exit code.
@@ -108,6 +116,8 @@ impl Command {
                 Self::Demo(demo) => demo.run().await,
                 Self::Simulate(simulate) => simulate.run().await,
                 Self::Migrate(migrate) => migrate.run().await,
+                Self::Config(config) => config.run().await,
+                Self::Doctor(doctor) => doctor.run().await,
                 Self::Keys(keys) => keys.run().await,
                 Self::Devices(devices) => devices.run().await,
                 Self::Queue(queue) => queue.run().await,
@@ -116,6 +126,8 @@ impl Command {
                 Self::Send(send) => send.run().await,
                 Self::Why(why) => why.run().await,
                 Self::Healthcheck(healthcheck) => healthcheck.run().await,
+                Self::Completions(completions) => completions.run(),
+                Self::Man(man) => man.run(),
             }
         })
     }

@@ -36,7 +36,7 @@ pub struct SuspendedLane {
     pub name: String,
     /// The provider's reason.
     pub reason: String,
-    /// Since when.
+    /// When the lane was suspended.
     pub since: DateTime<Utc>,
 }
 

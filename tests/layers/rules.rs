@@ -38,6 +38,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "runtime"]),
     ("axum", &["api"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus_client", &["telemetry"]),
     ("pushpost_embedded_postgres", &["cli", "runtime"]),

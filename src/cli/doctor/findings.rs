@@ -18,7 +18,7 @@ pub(super) enum Verdict {
     Fail,
 }
 
-/// One line.
+/// What one check came to, with its words.
 #[derive(Debug)]
 pub(super) struct Finding {
     check: &'static str,

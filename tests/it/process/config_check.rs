@@ -73,7 +73,7 @@ async fn keys_and_certificates_are_parsed_and_a_file_that_is_not_there_is_an_err
 
     installation.write(CONFIG, "[server\nlisten = 5\n");
     let no_toml = run(&format!("config check {file}"), &[]).await;
-    assert_ended(&no_toml, 2, &[&format!("{file}:1: ")], &["1 fault"]);
+    assert_ended(&no_toml, 2, &[&format!("{file}:1: ")], &["fault"]);
     let absent = run(&format!("config check {file}.none"), &[]).await;
     assert_ended(&absent, 1, &[], &["cannot read the configuration file", "hint: name the file"]);
 }

@@ -3,7 +3,10 @@
 
 mod backup;
 mod commands;
+mod config_check;
 mod descriptors;
+mod doctor;
+mod every_command;
 mod google;
 mod keys;
 mod log;
