@@ -36,7 +36,7 @@ pub(super) struct Import {
     file: PathBuf,
     /// The app, by its name in the configuration; may be left out if there is only one
     #[arg(long, value_name = "APP")]
-    pub(super) app: Option<String>,
+    app: Option<String>,
     /// The format of the file; by default CSV if its name ends in .csv, else NDJSON
     #[arg(long)]
     format: Option<FileFormat>,
@@ -48,7 +48,7 @@ pub(super) struct Import {
     on_error: OnError,
     /// Tell the faults of all lines, and write nothing; exit code 2 if there is a fault
     #[arg(long)]
-    pub(super) check: bool,
+    check: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,

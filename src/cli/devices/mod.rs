@@ -8,7 +8,6 @@ mod source;
 
 use clap::{Args, Subcommand};
 
-use super::audit::audited;
 use super::command_error::CommandError;
 
 /// Import and export devices
@@ -27,11 +26,7 @@ enum DevicesCommand {
 impl DevicesArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         match self.command {
-            DevicesCommand::Import(import) if import.check => import.run().await,
-            DevicesCommand::Import(import) => {
-                let app = import.app.clone();
-                audited("devices.import", app.as_deref(), "", import.run()).await
-            }
+            DevicesCommand::Import(import) => import.run().await,
             DevicesCommand::Export(export) => export.run().await,
         }
     }
