@@ -8,4 +8,5 @@ mod figures;
 mod format;
 mod lanes;
 mod leadership;
+mod names;
 mod outage;
