@@ -73,8 +73,8 @@ async fn get(
     Ok(([(CONTENT_TYPE, form.content_type())], text).into_response())
 }
 
-/// Does the request come from a program on this machine, without a proxy between? A name as `Host` would let the page of a
-/// web site in, whose name its owner lets resolve to this machine.
+/// Does the request come from a program on this machine, without a proxy between? A name as `Host` would let in the page of a
+/// web site with a name that resolves to this machine.
 fn is_local(request: &Request) -> bool {
     let is_loopback = |PeerAddress(peer): &PeerAddress| peer.to_canonical().is_loopback();
     let headers = request.headers();

@@ -30,7 +30,7 @@ impl Scrape {
         self.get(sample).unwrap_or_else(|| panic!("{sample} in\n{}", self.text))
     }
 
-    /// The sum over all samples whose name and labels begin like this.
+    /// The sum over all samples that begin like this, with their name and labels.
     pub fn sum(&self, beginning: &str) -> f64 {
         self.samples.iter().filter(|(sample, _)| sample.starts_with(beginning)).map(|(_, value)| value).sum()
     }

@@ -16,6 +16,7 @@ use super::Histogram;
 use super::exemplars::Exemplars;
 use super::families::{Histograms, LaneLabel};
 use super::label::{SecondsGauge, label_words};
+use super::lane_families::{LaneFamilies, ReasonLabels};
 use super::names::Names;
 use super::reason::OTHER;
 use crate::domain::{Class, LaneState, Priority, TraceContext};
@@ -65,47 +66,9 @@ label_words! {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct OutcomeLabels {
-    lane: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct ReasonLabels {
-    lane: String,
-    reason: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct StateLabels {
-    lane: String,
-    state: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct WaitLabels {
     priority: &'static str,
     audience: &'static str,
-}
-
-/// The families that each lane has series in.
-#[derive(Clone, Debug)]
-struct Families {
-    handovers: Family<LaneLabel, Counter>,
-    in_flight: Family<LaneLabel, Gauge>,
-    in_flight_max: Family<LaneLabel, Gauge>,
-    prefetched: Family<LaneLabel, Gauge>,
-    attempts: Family<OutcomeLabels, Counter>,
-    attempt_reasons: Family<ReasonLabels, Counter>,
-    resends: Family<LaneLabel, Counter>,
-    provider_seconds: Histograms<LaneLabel>,
-    state: Family<StateLabels, Gauge>,
-    connections: Family<LaneLabel, Gauge>,
-    connection_ends: Family<ReasonLabels, Counter>,
-    quota_remaining: Family<LaneLabel, SecondsGauge>,
-    credential_ok: Family<LaneLabel, Gauge>,
-    credential_age: Family<LaneLabel, SecondsGauge>,
-    pruned: Family<ReasonLabels, Counter>,
 }
 
 /// The values of the label `audience`.
@@ -114,7 +77,7 @@ const AUDIENCES: [&str; 2] = ["direct", "broadcast"];
 /// The lanes of a node.
 #[derive(Debug)]
 pub struct LanesMetrics {
-    families: Families,
+    families: LaneFamilies,
     /// By priority, direct notifications before broadcasts.
     post_to_provider: Vec<[Histogram; 2]>,
     exemplars: Exemplars,
@@ -124,7 +87,7 @@ pub struct LanesMetrics {
 /// Handles for one lane. Its series are removed with the last of its clones.
 pub struct LaneMetrics {
     label: LaneLabel,
-    families: Families,
+    families: LaneFamilies,
     /// Jobs that skipped the claim.
     pub handovers: Counter,
     /// Requests at the provider.
@@ -160,23 +123,7 @@ struct Reasons {
 
 impl LanesMetrics {
     pub(super) fn register(names: &mut Names) -> Self {
-        let families = Families {
-            handovers: Family::default(),
-            in_flight: Family::default(),
-            in_flight_max: Family::default(),
-            prefetched: Family::default(),
-            attempts: Family::default(),
-            attempt_reasons: Family::default(),
-            resends: Family::default(),
-            provider_seconds: Family::new_with_constructor(Histogram::quick),
-            state: Family::default(),
-            connections: Family::default(),
-            connection_ends: Family::default(),
-            quota_remaining: Family::default(),
-            credential_ok: Family::default(),
-            credential_age: Family::default(),
-            pruned: Family::default(),
-        };
+        let families = LaneFamilies::default();
         families.register(names);
         let waits: Histograms<WaitLabels> = Family::new_with_constructor(Histogram::patient);
         let post_to_provider = Priority::DESCENDING.iter().map(|priority| {
@@ -224,64 +171,8 @@ impl LanesMetrics {
     }
 }
 
-impl Families {
-    fn register(&self, names: &mut Names) {
-        names.add("pushpost_handovers_total", "Jobs that skipped the claim", self.handovers.clone());
-        names.add("pushpost_in_flight", "Requests at the provider", self.in_flight.clone());
-        names.add(
-            "pushpost_in_flight_max",
-            "Requests that the adaptive limit allows at the provider now",
-            self.in_flight_max.clone(),
-        );
-        names.add("pushpost_prefetched_devices", "Devices loaded ahead of sending", self.prefetched.clone());
-        names.add("pushpost_attempts_total", "Attempts, by outcome", self.attempts.clone());
-        names.add(
-            "pushpost_attempt_reasons_total",
-            "Attempts that were not accepted, by the provider's reason",
-            self.attempt_reasons.clone(),
-        );
-        names.add(
-            "pushpost_resends_total",
-            "Attempts after one that may have been sent",
-            self.resends.clone(),
-        );
-        names.add(
-            "pushpost_provider_seconds",
-            "Time from the opened stream to the answer of the provider",
-            self.provider_seconds.clone(),
-        );
-        names.add(
-            "pushpost_lane_state",
-            "1 for the state of the lane as this node sees it, else 0",
-            self.state.clone(),
-        );
-        names.add("pushpost_lane_connections", "Open connections to the provider", self.connections.clone());
-        names.add(
-            "pushpost_lane_connection_ends_total",
-            "Ended connections to the provider",
-            self.connection_ends.clone(),
-        );
-        names.add(
-            "pushpost_quota_remaining_ratio",
-            "What is left of this node's part of the provider's quota for this minute",
-            self.quota_remaining.clone(),
-        );
-        names.add(
-            "pushpost_credential_ok",
-            "1 if the provider took the credential at its last use",
-            self.credential_ok.clone(),
-        );
-        names.add(
-            "pushpost_credential_age_seconds",
-            "Age of the provider token of the last request; 0 after 5 min without a request",
-            self.credential_age.clone(),
-        );
-        names.add("pushpost_pruned_total", "Quarantined devices", self.pruned.clone());
-    }
-}
-
 impl LaneMetrics {
-    fn new(name: &str, families: &Families) -> Self {
+    fn new(name: &str, families: &LaneFamilies) -> Self {
         let label = LaneLabel { lane: name.to_owned() };
         let attempt = |outcome: &AttemptOutcome| {
             families.attempts.get_or_create_owned(&label.outcome(outcome.as_str()))
@@ -345,20 +236,6 @@ impl LaneMetrics {
 impl fmt::Debug for LaneMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LaneMetrics").field("lane", &self.label.lane).finish_non_exhaustive()
-    }
-}
-
-impl LaneLabel {
-    fn outcome(&self, outcome: &'static str) -> OutcomeLabels {
-        OutcomeLabels { lane: self.lane.clone(), outcome }
-    }
-
-    fn reason(&self, reason: &str) -> ReasonLabels {
-        ReasonLabels { lane: self.lane.clone(), reason: reason.to_owned() }
-    }
-
-    fn state(&self, state: LaneState) -> StateLabels {
-        StateLabels { lane: self.lane.clone(), state: state.as_str() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The metrics of a node, which `GET /metrics` answers. `docs/metrics.md` lists all of them for operators.
 //!
 //! Each node of a process has its own [`Metrics`]: there is no global. A group is a file with the metrics of one subject.
-//! Its fields are handles of `prometheus_client`, whose clones share a value. Code that counts often resolves its handles
+//! Its fields are handles of `prometheus_client`; the clones of a handle share its value. Code that counts often resolves its handles
 //! once, for example [`LanesMetrics::lane`] when a lane starts.
 //!
 //! Counting takes no lock: counters and gauges are atomics, and so are the [`Histogram`]s. Labels are apps, lanes and words
@@ -16,6 +16,7 @@ mod histogram;
 mod http;
 mod label;
 mod lane;
+mod lane_families;
 mod log;
 mod names;
 mod node;
