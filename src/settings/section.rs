@@ -53,7 +53,7 @@ impl<'a> ReadContext<'a> {
 /// A file that a configuration names, or its own file where that holds a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigFile {
-    /// The key that names the file, or whose value is the secret: `apps.shop.apns.key_file`.
+    /// The key that names the file, or that holds the secret itself: `apps.shop.apns.key_file`.
     pub key: String,
     /// The file's path.
     pub path: PathBuf,
