@@ -16,7 +16,10 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
     let said = String::from_utf8_lossy(&first.stderr);
     let place =
         format!(" for shop (send,read) in {}; the secret is shown only now\n", machine.data_dir().display());
-    assert!(said.starts_with("key_") && said.ends_with(&place), "{said}");
+    // The audit line comes before it.
+    let told = said.lines().last().expect("a line about the key");
+    assert!(told.starts_with("key_") && said.ends_with(&place), "{said}");
+    assert!(said.contains("keys.create"), "the audit line: {said}");
     let first = String::from_utf8(first.stdout).unwrap();
     let secret = first.strip_suffix('\n').expect("one line");
     assert!(secret.starts_with("pushpost_sk_") && !secret.contains('\n'), "the secret alone is on stdout");
@@ -61,7 +64,8 @@ async fn keys_are_made_before_the_first_start_and_beside_the_service() {
     for says in ["revoked key_", "key_"] {
         let revoked = machine.run(&["keys", "revoke", id]).await;
         let said = String::from_utf8(revoked.stderr).unwrap();
-        assert!(revoked.status.success() && said.starts_with(says), "{said}");
+        let told = said.lines().last().expect("a line about the key");
+        assert!(revoked.status.success() && told.starts_with(says), "{said}");
         assert_eq!(said.contains(" was revoked at 2"), says == "key_", "{said}");
     }
     let begun = Instant::now();

@@ -113,7 +113,10 @@ async fn a_push_that_another_node_retries_after_a_kill_is_one_trace() {
     let mut processed = named(&spans, "process shop/apns-production");
     processed.sort_by_key(|span| span.began);
     let mut nodes = Vec::new();
-    for (at, (path, status)) in [("handover", 503), ("claim", 200)].into_iter().enumerate() {
+    // A lane that has just started may claim its first job, because it does not know yet whether older jobs wait.
+    let first_path = processed[0].attributes["pushpost.path"].clone();
+    assert!(["handover", "claim"].iter().any(|path| first_path == *path), "{first_path}");
+    for (at, (path, status)) in [(first_path, 503), (json!("claim"), 200)].into_iter().enumerate() {
         let process = processed[at];
         assert_eq!((process.kind.as_str(), &process.parent), ("CONSUMER", &send.id));
         assert_attributes(
