@@ -216,8 +216,9 @@ pub async fn write_page(
           where (t.device_id in (select unnest(devices) from devices_by_lane)) is true
           returning true),
         marked as (
+          -- By the id alone, both indexes of an empty day cost the planner the same, and it may read one of them whole.
           update notifications set by_user = true
-          where notification_id = $12 and not by_user and exists (select from new_targets))
+          where notification_id = $12 and app_id = $1 and not by_user and exists (select from new_targets))
         select s.seen as "seen!", s.reached, (select coalesce(sum(device_count), 0) from new_jobs) as "found!",
                array(select distinct lane_id from new_jobs) as "lanes!"
         from (select count(*) as seen, max(device_id) as reached from page) s
