@@ -265,6 +265,7 @@ async fn an_app_whose_row_can_not_be_made_is_added_as_soon_as_it_can() {
     market.until_accepted(&id, 40).await;
     service.expect_log("the configuration was not taken over");
     service.expect_log("maintenance failed");
+    service.expect_log("figures about the database are not read");
     service.stop().await;
 }
 
