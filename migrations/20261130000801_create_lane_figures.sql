@@ -11,7 +11,7 @@ create table lane_figures (
   read_at           timestamptz not null,
   primary key (lane_id, priority)
 ) with (fillfactor = 50);
-comment on table lane_figures is 'One row per lane and priority, which the leader writes every 15 s.';
+comment on table lane_figures is 'One row per lane and priority, which the leader writes every 15 s, and every minute while they stay the same.';
 comment on column lane_figures.due_devices is 'Devices that were due and had no outcome, in leased jobs too.';
 comment on column lane_figures.oldest_due_at is 'When the oldest of them fell due; null: none was due.';
 comment on column lane_figures.scheduled_devices is 'Devices that were due later and waited for their first attempt.';

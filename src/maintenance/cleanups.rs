@@ -16,8 +16,10 @@ use crate::pruning::cleanups::{CleanupWorker, OccurrenceStart, start_occurrence}
 use crate::store;
 use crate::store::Session;
 
-/// How often the leader looks for new runs and for schedules that are due.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// How often the leader looks for new runs and for schedules that are due. An idle node asks Postgres little.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// From work that failed, or that another node does, to the next look.
+const POSTPONED_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The runs of all apps.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Cleanups {
 
     /// Puts the work off until the next look: this node does not lead, or the work failed.
     pub(super) fn postpone(&mut self) {
-        self.next = Instant::now() + LOOK_INTERVAL;
+        self.next = Instant::now() + POSTPONED_INTERVAL;
     }
 
     /// Starts what is due, and writes one batch of one run.

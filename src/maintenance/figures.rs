@@ -25,6 +25,8 @@ const PERIOD: Duration = Duration::from_secs(15);
 const RETRY_PERIOD: Duration = Duration::from_secs(5);
 /// How often a node looks whether it leads. It sends no statement for that.
 const LEADERSHIP_PERIOD: Duration = Duration::from_millis(500);
+/// Figures of lanes that stay the same, as those of an idle service, are stored this often.
+const UNCHANGED_PERIOD: Duration = Duration::from_secs(60);
 /// Figures that could not be read anew for this long are shown no more.
 const AGE_MAX: Duration = Duration::from_secs(60);
 
@@ -55,12 +57,17 @@ pub async fn run(settings: FigureSettings, stop: CancellationToken) {
     settings.metrics.database.withdraw();
 }
 
+/// What waits in each lane and priority that has anything.
+type Waiting = BTreeMap<(LaneId, Priority), WaitingFigures>;
+
 /// When what was read last, while this node leads.
 #[derive(Debug, Default)]
 struct FigureReader {
     /// None: the node does not lead, or has just begun to.
     next_reading: Option<Instant>,
     read_at: Option<Instant>,
+    /// What waited when it was stored last, and when that was.
+    stored: Option<(Instant, Waiting)>,
     sizes: Option<Sizes>,
     has_failed: bool,
 }
@@ -114,13 +121,28 @@ impl FigureReader {
         }
     }
 
+    async fn store(
+        &mut self,
+        conn: &mut Session,
+        lanes: &[FiguredLane],
+        waiting: &Waiting,
+    ) -> Result<(), store::Error> {
+        let is_stored =
+            |(at, stored): &(Instant, Waiting)| at.elapsed() < UNCHANGED_PERIOD && stored == waiting;
+        if self.stored.as_ref().is_none_or(|stored| !is_stored(stored)) {
+            figures::store(conn, lanes, waiting).await?;
+            self.stored = Some((Instant::now(), waiting.clone()));
+        }
+        Ok(())
+    }
+
     async fn read(&mut self, settings: &FigureSettings) -> Result<DatabaseFigures, store::Error> {
         let mut conn = settings.pool.acquire().await.map_err(store::Error::from)?;
         let lanes = figures::lanes(&mut conn).await?;
         // This node ends what waited in lanes that it may not serve itself.
         lanes.iter().for_each(|lane| settings.pool.name_lane(lane.id, &lane.name()));
         let waiting = figures::waiting(&mut conn).await?;
-        figures::store(&mut conn, &lanes, &waiting).await?;
+        self.store(&mut conn, &lanes, &waiting).await?;
         let fan_outs = figures::fan_outs(&mut conn).await?;
         let state = figures::database(&mut conn).await?;
         let sizes = self.sizes(&mut conn).await?;
@@ -165,7 +187,7 @@ impl FigureReader {
     }
 }
 
-fn lane_figures(lane: &FiguredLane, waiting: &BTreeMap<(LaneId, Priority), WaitingFigures>) -> LaneFigures {
+fn lane_figures(lane: &FiguredLane, waiting: &Waiting) -> LaneFigures {
     let mut figures =
         LaneFigures { lane: lane.name(), pruning_braked: lane.is_braked, ..LaneFigures::default() };
     for priority in Priority::DESCENDING {

@@ -54,7 +54,7 @@ const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
 const PENDING_CANCELLATIONS_PERIOD: Duration = Duration::from_secs(10);
 const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
 /// A lane without a living node keeps its throttle or outage at most this long.
-const UNREPORTED_LANES_PERIOD: Duration = Duration::from_secs(10);
+const UNREPORTED_LANES_PERIOD: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The settings of maintenance.
