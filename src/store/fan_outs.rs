@@ -172,8 +172,7 @@ pub async fn write_page(
     };
     let through: Vec<i64> = through_users.iter().map(|(device, _)| device.0).collect();
     let users: Vec<String> = through_users.iter().map(|(_, user)| user.as_str().to_owned()).collect();
-    // `in (select …)` behind `is true`, and `not in`, are looked up in a hash table. `= any` and `<> all` compare a device
-    // with each value of the list, and a join may do so too.
+    // `in (select …) is true` and `not in` use a hash table. `= any`, `<> all` and perhaps a join compare all pairs.
     let row = sqlx::query!(
         r#"
         with next as materialized (
