@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
 use http::uri::Authority;
 use tokio::time::Instant;
@@ -31,6 +31,22 @@ pub struct Attempt<'a> {
     pub validity: Validity<'a>,
     /// Where the client notes the request and the status of its answer. None: the attempt is not traced.
     pub exchange: Option<&'a ExchangeNote>,
+}
+
+impl<'a> Attempt<'a> {
+    /// An attempt that belongs to no notification: its answer says whether the provider takes the credential.
+    pub fn of_credential(token: &'a DeviceToken, now: DateTime<Utc>, deadline: Instant) -> Self {
+        Self {
+            token,
+            message_id: Uuid::nil(),
+            now,
+            expires_at: now + TimeDelta::minutes(1),
+            once: true,
+            deadline,
+            validity: Validity(&|| true),
+            exchange: None,
+        }
+    }
 }
 
 /// Asks whether an attempt is still to be made. It is called right before the request is written, because the attempt

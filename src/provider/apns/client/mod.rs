@@ -3,11 +3,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::SANDBOX;
 use super::credential::{ApnsCredential, ConnectionToken, KeyError, Moment, ProviderToken};
@@ -24,7 +23,7 @@ use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{
     self, PingSettings, Pool, PoolStats, Response, Sent, TransportError, TransportErrorKind,
 };
-use crate::provider::{Attempt, Fingerprint, SenderMetrics, Validity};
+use crate::provider::{Attempt, Fingerprint, SenderMetrics};
 
 /// A text that no device has as its token, because tokens are whole bytes in hexadecimal digits.
 const NO_TOKEN: &str = "000000000000000";
@@ -153,16 +152,7 @@ impl ProviderClient for ApnsClient {
         let content = Content { silent: true, ..Content::default() };
         let message = self.prepare(NotificationId::new(now), &content);
         let token = DeviceToken::stored(NO_TOKEN.to_owned());
-        let attempt = Attempt {
-            token: &token,
-            message_id: Uuid::nil(),
-            now,
-            expires_at: now + TimeDelta::minutes(1),
-            once: true,
-            deadline,
-            validity: Validity(&|| true),
-            exchange: None,
-        };
+        let attempt = Attempt::of_credential(&token, now, deadline);
         self.send(&message, &attempt).await
     }
 

@@ -4,12 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, Version};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::bearer::{AccessToken, AccessTokens, TokenError};
 use super::credential::{CredentialError, FcmCredential};
@@ -24,7 +23,7 @@ use crate::provider::proxy::Proxy;
 use crate::provider::resend::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{self, Pool, PoolStats};
-use crate::provider::{Attempt, Fingerprint, SenderMetrics, Validity};
+use crate::provider::{Attempt, Fingerprint, SenderMetrics};
 
 /// FCM's limit of open streams per connection. FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
 pub(super) const STREAMS_MAX: usize = 100;
@@ -174,16 +173,7 @@ impl ProviderClient for FcmClient {
     /// Sends a message to a topic that no device has, which FCM only validates.
     async fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> Outcome {
         let token = DeviceToken::stored(String::new());
-        let attempt = Attempt {
-            token: &token,
-            message_id: Uuid::nil(),
-            now,
-            expires_at: now + TimeDelta::minutes(1),
-            once: true,
-            deadline,
-            validity: Validity(&|| true),
-            exchange: None,
-        };
+        let attempt = Attempt::of_credential(&token, now, deadline);
         self.send_body(&Bytes::from_static(VALIDATED), Traits::default(), &attempt).await
     }
 
