@@ -2,6 +2,7 @@
 //! an idle node.
 
 mod claims;
+mod hot_statements;
 mod idle;
 mod kept_plans;
 mod notify;
