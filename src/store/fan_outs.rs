@@ -329,9 +329,9 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn finish(conn: &mut Session, id: NotificationId, found: i64) -> Result<(), Error> {
     sqlx::query!(
-        "with ended as (delete from fan_outs where notification_id = $1 returning target_count)
+        "with ended as (delete from fan_outs where notification_id = $1 returning app_id, target_count)
          update notifications set target_count = (select target_count from ended) + $2::bigint
-         where notification_id = $1",
+         where notification_id = $1 and app_id = (select app_id from ended)",
         id.0,
         found
     )
