@@ -57,6 +57,11 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table idempotency_keys set (autovacuum_enabled = off);
     alter table lane_changes set (autovacuum_enabled = off);
     alter table fan_outs set (autovacuum_enabled = off);
+    do $$ declare partition regclass; begin
+      for partition in select inhrelid from pg_inherits join pg_class on oid = inhrelid where relkind = 'r' loop
+        execute format('alter table %s set (autovacuum_enabled = off)', partition);
+      end loop;
+    end $$;
     analyze";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from notifications; delete from subscriptions;
     delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes; delete from fan_outs";
