@@ -8,6 +8,7 @@ mod cron_schedule;
 mod cursor_token;
 mod delivery;
 mod device;
+mod event;
 pub mod exact_json;
 mod fan_out;
 mod finding;
@@ -50,6 +51,10 @@ pub use content::{COLLAPSE_KEY_MAX, Content, Priority, ProviderOverrides, is_col
 pub use cron_schedule::{BadSchedule, CronSchedule};
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest};
+pub use event::{
+    ActionFact, CleanupFact, CorrectedFact, CorrectionCause, CredentialFact, CredentialResult, FactKind,
+    GuardFact, KeyFact, LaneFact, LogPosition, NodeFact, QuarantineCause, QuarantineFact,
+};
 pub use fan_out::{FanOut, FanOutPart};
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{

@@ -16,6 +16,7 @@ pub mod devices;
 pub mod environments;
 pub mod erasures;
 mod error_text;
+pub mod events;
 pub mod fan_outs;
 pub mod figures;
 pub mod idempotency;

@@ -20,7 +20,7 @@ pub async fn missing_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
         select day as "day!" from (
           select (now() at time zone 'UTC')::date + d as day from generate_series(0, $1) d) x
         where exists (
-          select 1 from unnest(array['notifications', 'targets', 'receipts']) parent
+          select 1 from unnest(array['notifications', 'targets', 'receipts', 'event_log']) parent
           where not exists (
             select 1 from pg_inherits where inhrelid = to_regclass(parent || '_' || to_char(day, 'YYYYMMDD'))))
         order by day

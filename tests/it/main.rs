@@ -11,6 +11,7 @@ mod cleanups;
 mod crash;
 mod devices;
 mod documents;
+mod events;
 mod idempotency;
 mod input;
 mod metrics;

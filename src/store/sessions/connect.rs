@@ -62,7 +62,9 @@ impl PoolInner {
                 (limit / u32::try_from(self.shared.hosts.count()).unwrap_or(u32::MAX)).max(HOST_TIMEOUT_MIN);
         }
         let opening = async {
-            let (mut conn, backend) = setup::open(host, self.purpose, Some(self.limits.statement)).await?;
+            let logs_events = self.shared.logs_events.load(Ordering::Acquire);
+            let deadline = Some(self.limits.statement);
+            let (mut conn, backend) = setup::open(host, self.purpose, deadline, logs_events).await?;
             if is_one_of_several {
                 setup::check_writable(&mut conn).await?;
             }

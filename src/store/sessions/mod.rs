@@ -53,6 +53,8 @@ pub struct Session {
     place: Option<Place>,
     /// Final outcomes of the present transaction: they are counted after its commit.
     uncommitted: Vec<(LaneId, DeliveryStatus, u64)>,
+    /// The present transaction has written to the event log's outbox.
+    has_uncommitted_events: bool,
 }
 
 /// A connection and what is known about it.
@@ -85,7 +87,13 @@ enum InTransaction {
 
 impl Session {
     fn new(held: PooledConnection, pool: Arc<PoolInner>, place: Place) -> Self {
-        Self { held: Some(held), pool, place: Some(place), uncommitted: Vec::new() }
+        Self {
+            held: Some(held),
+            pool,
+            place: Some(place),
+            uncommitted: Vec::new(),
+            has_uncommitted_events: false,
+        }
     }
 
     /// The platforms that this node knows by their numbers.
@@ -102,6 +110,15 @@ impl Session {
         match self.is_in_transaction() {
             InTransaction::No => self.pool.shared.count_delivery(lane, status, devices),
             InTransaction::Yes | InTransaction::Abandoned => self.uncommitted.push((lane, status, devices)),
+        }
+    }
+
+    /// Notes that a statement of this session has written to the event log's outbox. The node's sequencer learns of it: at
+    /// once, or after the commit of the present transaction.
+    pub(super) fn note_events(&mut self) {
+        match self.is_in_transaction() {
+            InTransaction::No => self.pool.shared.new_events.notify_one(),
+            InTransaction::Yes | InTransaction::Abandoned => self.has_uncommitted_events = true,
         }
     }
 

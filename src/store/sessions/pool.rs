@@ -3,7 +3,7 @@
 //! sqlx's own pool pings each connection that comes back, without a deadline, and its place is lost for ever if the
 //! connection does not answer. This pool pings when it lends, with a deadline, and only a connection that was idle.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
@@ -11,7 +11,7 @@ use std::{fmt, io};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -107,6 +107,10 @@ pub(super) struct SharedPoolState {
     metrics: PostgresMetrics,
     /// Where final outcomes are counted. Empty: nowhere.
     deliveries: OnceLock<DeliveryMetrics>,
+    /// Is notified when the event log's outbox has something new.
+    pub(super) new_events: Arc<Notify>,
+    /// New connections write events.
+    pub(super) logs_events: AtomicBool,
 }
 
 impl SessionPool {
@@ -143,6 +147,8 @@ impl SessionPool {
             pools: Mutex::default(),
             metrics,
             deliveries: OnceLock::new(),
+            new_events: Arc::default(),
+            logs_events: AtomicBool::new(true),
         };
         Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose), Platforms::default())
     }
@@ -162,6 +168,16 @@ impl SessionPool {
     /// Counts final outcomes that are known to be committed although the answer was lost.
     pub fn count_delivery(&self, lane: LaneId, status: DeliveryStatus, devices: u64) {
         self.inner.shared.count_delivery(lane, status, devices);
+    }
+
+    /// Has sessions of this pool and its siblings write no events. Called before the first of them connects.
+    pub fn log_no_events(&self) {
+        self.inner.shared.logs_events.store(false, Ordering::Release);
+    }
+
+    /// Is notified after a commit of this pool, or of one of its siblings, that has written events.
+    pub fn new_events(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.shared.new_events)
     }
 
     /// Another pool of the same database, for another purpose.
@@ -260,7 +276,7 @@ impl SessionPool {
     /// Postgres is out of reach.
     pub async fn connect_without_deadline(&self, name: &str) -> Result<PgConnection, sqlx::Error> {
         let options = self.options().clone().application_name(name);
-        match timeout(CONNECT_TIMEOUT, setup::open(&options, Purpose::Migration, None)).await {
+        match timeout(CONNECT_TIMEOUT, setup::open(&options, Purpose::Migration, None, true)).await {
             Ok(opened) => Ok(opened?.0),
             Err(_) => Err(faults::no_answer("a connection attempt", CONNECT_TIMEOUT)),
         }

@@ -127,18 +127,20 @@ pub(super) fn without_parameters(options: PgConnectOptions) -> PgConnectOptions 
     options.extra_float_digits(None)
 }
 
-/// Connects and sets the session up.
+/// Connects and sets the session up. `logs_events`: its statements write events, as `logs_events()` tells them.
 pub(super) async fn open(
     options: &PgConnectOptions,
     purpose: Purpose,
     deadline: Option<Duration>,
+    logs_events: bool,
 ) -> Result<(PgConnection, ServerProcess), sqlx::Error> {
     let mut conn = PgConnection::connect_with(options).await.map_err(|error| match error {
         // sqlx reports the end of the connection during the start as a protocol error.
         sqlx::Error::Protocol(text) => io::Error::new(io::ErrorKind::UnexpectedEof, text).into(),
         other => other,
     })?;
-    let rows = sqlx::raw_sql(AssertSqlSafe(script(purpose, deadline))).fetch_all(&mut conn).await?;
+    let rows =
+        sqlx::raw_sql(AssertSqlSafe(script(purpose, deadline, logs_events))).fetch_all(&mut conn).await?;
     let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
     let backend = ServerProcess { pid: row.try_get("pid")?, started: row.try_get("started")? };
     for (name, value) in checked(purpose) {
@@ -181,12 +183,15 @@ pub(super) async fn check_writable(conn: &mut PgConnection) -> Result<(), sqlx::
     Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the server takes no writes")))
 }
 
-fn script(purpose: Purpose, deadline: Option<Duration>) -> String {
+fn script(purpose: Purpose, deadline: Option<Duration>, logs_events: bool) -> String {
     let timeout_ms = deadline.map_or(0, |deadline| (deadline + GRACE).as_millis().min(TIMEOUT_MS_MAX));
     let mut script = format!("set statement_timeout = {timeout_ms};\n");
     script.push_str(&format!("set lock_timeout = '{}';\n", lock_timeout(purpose)));
     for (name, value) in checked(purpose).chain(KEEPALIVES).chain(IDLE_MAX) {
         script.push_str(&format!("set {name} = '{value}';\n"));
+    }
+    if !logs_events {
+        script.push_str("set pushpost.events = 'off';\n");
     }
     script.push_str(DURABILITY);
     script.push_str(CONNECTION_CHECK);

@@ -69,6 +69,7 @@ impl<'s> Transaction<'s> {
         session.set_transaction(InTransaction::Yes);
         // What an earlier transaction has left was rolled back.
         session.uncommitted.clear();
+        session.has_uncommitted_events = false;
         // From here on a drop rolls back, whether the answer to BEGIN has come or not.
         let mut transaction = Self { session };
         transaction.session.execute(statement).await?;
@@ -81,8 +82,12 @@ impl<'s> Transaction<'s> {
     /// As of any statement. After an error of the connection, the transaction may be committed or not.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         let ended = std::mem::take(&mut self.session.uncommitted);
+        let has_events = std::mem::take(&mut self.session.has_uncommitted_events);
         let shared = Arc::clone(&self.session.pool.shared);
         self.end("COMMIT").await?;
+        if has_events {
+            shared.new_events.notify_one();
+        }
         ended.into_iter().for_each(|(lane, status, devices)| shared.count_delivery(lane, status, devices));
         Ok(())
     }
