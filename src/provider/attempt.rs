@@ -1,6 +1,7 @@
 //! What a client is told of one attempt: the device, how long it counts, and whether it is still to be sent.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,7 +30,7 @@ pub struct Attempt<'a> {
     pub deadline: Instant,
     /// Whether the attempt is still valid, asked before each send.
     pub validity: Validity<'a>,
-    /// Where the client notes the request and the status of its answer. None: the attempt is not traced.
+    /// Where the client notes the request and the status of its answer. None: the attempt belongs to no notification.
     pub exchange: Option<&'a ExchangeNote>,
 }
 
@@ -60,46 +61,77 @@ impl fmt::Debug for Validity<'_> {
     }
 }
 
-/// What a client noted of the request of one attempt, for its span.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Exchange {
-    /// The provider's host and port. None: no request was written.
-    pub authority: Option<Authority>,
-    /// The URL, without the token.
-    pub url: Option<String>,
-    /// The status of the last answer. None: there was none.
-    pub status: Option<u16>,
-    /// How often a request was written.
-    pub sends: usize,
+/// What a client noted of the requests of one attempt.
+#[derive(Default, Debug)]
+pub struct ExchangeNote {
+    /// Number of the connection that the last request was written to; 0: no request was written.
+    connection: AtomicU64,
+    /// Status of the answer to the last request; 0: it has no answer.
+    status: AtomicU16,
+    sends: AtomicU32,
+    /// What only the span of a traced attempt needs.
+    traced: Option<Mutex<Option<RequestUrl>>>,
 }
 
-/// Takes notes of one attempt.
-#[derive(Default, Debug)]
-pub struct ExchangeNote(Mutex<Exchange>);
+/// Where a request was sent to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestUrl {
+    /// The provider's host and port.
+    pub authority: Authority,
+    /// The URL, without the token.
+    pub url: String,
+}
 
 impl ExchangeNote {
-    /// What was noted since the last call.
-    pub fn take(&self) -> Exchange {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// A note that also keeps the URL, for the span of the attempt.
+    pub fn of_traced() -> Self {
+        Self { traced: Some(Mutex::default()), ..Self::default() }
+    }
+
+    /// Whether the note is for the span of the attempt, too.
+    pub fn is_traced(&self) -> bool {
+        self.traced.is_some()
+    }
+
+    /// The number of the connection that the last request was written to, within this process. None: no request was written.
+    pub fn connection(&self) -> Option<u64> {
+        Some(self.connection.load(Ordering::Relaxed)).filter(|number| *number != 0)
+    }
+
+    /// The status of the answer to the last request. None: it has no answer.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
+    /// How often a request was written.
+    pub fn sends(&self) -> u32 {
+        self.sends.load(Ordering::Relaxed)
+    }
+
+    /// Where the last request was sent to. None: no request was written, or the attempt is not traced.
+    pub fn url(&self) -> Option<RequestUrl> {
+        self.traced.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Attempt<'_> {
-    /// Notes that a request is written. `path` is the path of its URL without the token, which no span may contain:
-    /// `REDACTED` stands in its place.
-    pub fn note_request(&self, authority: &Authority, path: &str) {
-        if let Some(ExchangeNote(noted)) = self.exchange {
-            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-            noted.sends += 1;
-            noted.url = Some(format!("https://{authority}{path}"));
-            noted.authority = Some(authority.clone());
+    /// Notes that a request is written to a connection. `path` is the path of its URL without the token, which no span may
+    /// contain: `REDACTED` stands in its place.
+    pub fn note_request(&self, connection: u64, authority: &Authority, path: &str) {
+        let Some(note) = self.exchange else { return };
+        note.connection.store(connection, Ordering::Relaxed);
+        note.status.store(0, Ordering::Relaxed);
+        note.sends.fetch_add(1, Ordering::Relaxed);
+        if let Some(traced) = &note.traced {
+            let url = RequestUrl { authority: authority.clone(), url: format!("https://{authority}{path}") };
+            *traced.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
         }
     }
 
     /// Notes the status of an answer.
     pub fn note_status(&self, status: StatusCode) {
-        if let Some(ExchangeNote(noted)) = self.exchange {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).status = Some(status.as_u16());
+        if let Some(note) = self.exchange {
+            note.status.store(status.as_u16(), Ordering::Relaxed);
         }
     }
 

@@ -28,7 +28,7 @@ mod section_folder;
 mod sender_metrics;
 mod setup;
 
-pub use attempt::{Attempt, Exchange, ExchangeNote, Validity};
+pub use attempt::{Attempt, ExchangeNote, RequestUrl, Validity};
 pub use built_in::{Prepared, Providers, Sender, built_in_platforms};
 pub use classification::{Classification, ConnectionFate};
 pub use expiry::Expiry;

@@ -7,7 +7,7 @@ use http::Request;
 use tokio::time::{Instant, sleep_until};
 
 use super::Validity;
-use super::transport::{Pool, Response, Sent, TransportError, TransportErrorKind};
+use super::transport::{Pool, Response, Sent, Stream, TransportError, TransportErrorKind};
 use crate::domain::{LaneCause, Outcome, PushpostReason, Reason};
 
 /// Most sends of a request that was certainly not processed, the first one included.
@@ -17,7 +17,7 @@ const TRIES_MAX: u32 = 5;
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Sends a request until it is answered, `deadline` passes, or it may have been processed. Before each send `validity`
-/// is checked. `head` makes the request head for the chosen connection.
+/// is checked. `head` makes the request head for the stream and so for the chosen connection.
 ///
 /// # Errors
 /// Returns the last failure. It is `NotSent` only if no send can have been processed.
@@ -25,7 +25,7 @@ pub async fn exchange<S: Default + Send + Sync + 'static>(
     pool: &Pool<S>,
     deadline: Instant,
     validity: Validity<'_>,
-    mut head: impl FnMut(&S) -> Request<()>,
+    mut head: impl FnMut(&Stream<S>) -> Request<()>,
     body: &Bytes,
 ) -> Result<Response<S>, TransportError> {
     let mut tried = 0;
@@ -34,7 +34,7 @@ pub async fn exchange<S: Default + Send + Sync + 'static>(
         if !validity.0() {
             return Err(TransportError { sent: Sent::NotSent, kind: TransportErrorKind::Withdrawn });
         }
-        let request = head(stream.state());
+        let request = head(&stream);
         let error = match stream.send_by(deadline, request, body.clone()).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -112,7 +112,7 @@ mod tests {
             evict_after_timeouts: 0,
         };
         let pool: Pool<()> = Pool::new(origin, settings);
-        let head = |(): &()| {
+        let head = |_: &Stream<()>| {
             let request = Request::post(format!("https://{authority}/x")).version(http::Version::HTTP_2);
             request.body(()).unwrap()
         };

@@ -1,6 +1,7 @@
 //! The log line of an attempt (docs/logs.md#attempts).
 
 use crate::domain::Job;
+use crate::provider::ExchangeNote;
 use crate::telemetry::ATTEMPT_TARGET;
 
 /// What the log says of an attempt.
@@ -13,6 +14,8 @@ pub(super) struct AttemptLine<'a> {
     pub(super) waited_ms: i64,
     /// From the begin of the attempt to its answer.
     pub(super) provider_ms: u64,
+    /// What the provider's client noted of the request.
+    pub(super) exchange: &'a ExchangeNote,
 }
 
 impl AttemptLine<'_> {
@@ -28,6 +31,8 @@ impl AttemptLine<'_> {
                     reason = self.reason,
                     waited_ms = self.waited_ms,
                     provider_ms = self.provider_ms,
+                    provider_status = self.exchange.status(),
+                    connection = self.exchange.connection(),
                     trace_id = self.job.trace.map(tracing::field::display),
                     "attempt ended"
                 )

@@ -125,7 +125,7 @@ impl Attempter {
         // An answer concerns the project that was asked, also if the lane changes to another one meanwhile.
         let quota = self.quota.current();
         let exchange = self.tracer.note(device);
-        let sent = self.send(device, stream, generation, exchange.as_deref()).await;
+        let sent = self.send(device, stream, generation, &exchange).await;
         let Some(mut reply) = sent else { return RETURNED };
         let ended = Instant::now();
         self.meter.count(job, &reply.outcome, stream, ended);
@@ -133,8 +133,8 @@ impl Attempter {
             return RETURNED;
         }
         spend(unit);
-        self.note_answer(device.ticket.leased_job(), &reply.outcome, now, began, ended);
-        self.tracer.write(device, exchange.as_deref(), &reply.outcome, (began, ended));
+        self.note_answer(device.ticket.leased_job(), &reply.outcome, &exchange, now, (began, ended));
+        self.tracer.write(device, &exchange, &reply.outcome, (began, ended));
         if let Some(probe) = &probe {
             probe.attribute(&mut reply);
         }
@@ -164,7 +164,7 @@ impl Attempter {
         device: &ReadyDevice,
         stream: &StreamTime,
         generation: Generation,
-        exchange: Option<&ExchangeNote>,
+        exchange: &ExchangeNote,
     ) -> Option<Reply> {
         let leased = device.ticket.leased_job();
         let job = &leased.job;
@@ -194,7 +194,7 @@ impl Attempter {
                 once: device.notification.once,
                 deadline: moment + timeout,
                 validity: Validity(&is_valid),
-                exchange,
+                exchange: Some(exchange),
             })
         };
         let (gate, notification) = (&*self.gate, &*device.notification);
@@ -206,13 +206,13 @@ impl Attempter {
         &self,
         leased: &LeasedJob,
         outcome: &Outcome,
+        exchange: &ExchangeNote,
         attempted_at: DateTime<Utc>,
-        began: Instant,
-        ended: Instant,
+        (began, ended): (Instant, Instant),
     ) {
         let took = ended - began;
         self.limit.answered(ended, took);
-        self.log(leased, outcome, (attempted_at - leased.job.due_at).num_milliseconds(), took);
+        self.log(leased, outcome, exchange, (attempted_at - leased.job.due_at).num_milliseconds(), took);
         if let Outcome::Misconfigured { reason, about: MisconfigurationScope::StoredKey } = outcome {
             self.fcm_apns_key.report_refusal(&self.lane, reason);
         }
@@ -243,7 +243,14 @@ impl Attempter {
 
     /// One line per attempt. At `info` is what was not accepted, so that an operator sees why a push was late; of a job with many
     /// devices all attempts have one such line together ([`AttemptTally`]).
-    fn log(&self, leased: &LeasedJob, outcome: &Outcome, waited_ms: i64, took: Duration) {
+    fn log(
+        &self,
+        leased: &LeasedJob,
+        outcome: &Outcome,
+        exchange: &ExchangeNote,
+        waited_ms: i64,
+        took: Duration,
+    ) {
         let (outcome_name, reason) = consequences::log_name(outcome);
         let is_quiet = consequences::is_quiet(outcome);
         let (lane, job) = (self.lane.as_str(), &leased.job);
@@ -258,6 +265,7 @@ impl Attempter {
             reason: reason.map(|reason| reason.as_str()),
             waited_ms,
             provider_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            exchange,
         };
         line.log(is_quiet || is_counted);
     }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::consequences;
 use crate::dispatch::ready_device::ReadyDevice;
 use crate::domain::{AppId, InstallationKey, Outcome};
-use crate::provider::{Exchange, ExchangeNote};
+use crate::provider::ExchangeNote;
 use crate::telemetry::trace::{AttemptSpan, Tracer};
 
 /// Writes the spans of one lane's attempts.
@@ -18,35 +18,36 @@ pub(in crate::dispatch) struct AttemptTracer {
 }
 
 impl AttemptTracer {
-    /// Where the provider's client notes the request. None: the job is not traced.
-    pub(super) fn note(&self, device: &ReadyDevice) -> Option<Box<ExchangeNote>> {
+    /// Where the provider's client notes the request.
+    pub(super) fn note(&self, device: &ReadyDevice) -> ExchangeNote {
         let is_traced = self.tracer.is_on() && device.ticket.leased_job().trace.is_some();
-        is_traced.then(Box::default)
+        if is_traced { ExchangeNote::of_traced() } else { ExchangeNote::default() }
     }
 
     /// Writes the span of an attempt, if it gets one.
     pub(super) fn write(
         &self,
         device: &ReadyDevice,
-        note: Option<&ExchangeNote>,
+        note: &ExchangeNote,
         outcome: &Outcome,
         (began, ended): (Instant, Instant),
     ) {
-        let (Some(trace), Some(note)) = (&device.ticket.leased_job().trace, note) else { return };
+        let Some(trace) = &device.ticket.leased_job().trace else { return };
         let is_accepted = matches!(outcome, Outcome::Accepted { .. });
-        if !trace.wants_attempt(is_accepted) {
+        if !note.is_traced() || !trace.wants_attempt(is_accepted) {
             return;
         }
-        let Exchange { authority, url, status, sends } = note.take();
+        let request = note.url();
+        let authority = request.as_ref().map(|request| &request.authority);
         let (name, reason) = consequences::log_name(outcome);
         let reason = reason.map(|reason| reason.as_str()).or((!is_accepted).then_some(name));
         self.tracer.write(AttemptSpan {
             trace,
-            host: authority.as_ref().map(|authority| authority.host()),
-            port: authority.as_ref().map(|authority| authority.port_u16().unwrap_or(443)),
-            url: url.as_deref(),
-            status,
-            resends: sends.saturating_sub(1),
+            host: authority.map(|authority| authority.host()),
+            port: authority.map(|authority| authority.port_u16().unwrap_or(443)),
+            url: request.as_ref().map(|request| request.url.as_str()),
+            status: note.status(),
+            resends: note.sends().saturating_sub(1),
             outcome: name,
             reason,
             device: self.installation.device_id(self.app, device.ticket.device()),

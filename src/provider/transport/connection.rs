@@ -1,6 +1,6 @@
 //! What the streams, the pool and the driver of one connection share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -23,8 +23,13 @@ use crate::telemetry::metrics::{ConnectionEnd, LaneMetrics};
 /// driver learns the cause in the same step that fails the request.
 const END_CAUSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How many connections this process has opened.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 /// One connection, as everything but its driver uses it.
 pub(super) struct Connection<S> {
+    /// Which connection of this process it is, from 1: it names the connection in the log.
+    pub(super) number: u64,
     /// The pool user's own state for this connection.
     pub(super) of_user: S,
     pub(super) pool: Arc<PoolState<S>>,
@@ -58,6 +63,7 @@ impl<S: Default> Connection<S> {
         initial_streams: usize,
     ) -> Self {
         Self {
+            number: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
             of_user: S::default(),
             traffic,
             history: RequestHistory::new(pool.epoch),

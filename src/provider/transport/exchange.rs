@@ -57,6 +57,11 @@ impl<S> Stream<S> {
         &self.slot.connection().of_user
     }
 
+    /// The number of the connection within this process.
+    pub fn connection_number(&self) -> u64 {
+        self.slot.connection().number
+    }
+
     /// Ends the limit of `prove_first`, as [`ConnectionRef::mark_proven`] does.
     pub fn mark_proven(&self) {
         self.slot.connection().mark_proven();

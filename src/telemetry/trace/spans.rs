@@ -229,7 +229,7 @@ pub struct AttemptSpan<'a> {
     /// The status of the answer. None: there was none.
     pub status: Option<u16>,
     /// How often the request was written again within the attempt.
-    pub resends: usize,
+    pub resends: u32,
     /// What the attempt came to.
     pub outcome: &'static str,
     /// The provider's reason, or ours. None: accepted.
@@ -251,7 +251,7 @@ impl From<AttemptSpan<'_>> for Span {
             .with_some("server.port", of.port)
             .with_some("url.full", of.url.map(str::to_owned))
             .with_some("http.response.status_code", of.status)
-            .with_some("http.request.resend_count", (of.resends > 0).then_some(of.resends))
+            .with_some("http.request.resend_count", (of.resends > 0).then_some(i64::from(of.resends)))
             .with_some("error.type", of.reason.map(str::to_owned))
             .with("pushpost.outcome", of.outcome)
             .with("pushpost.device", of.device)

@@ -95,6 +95,35 @@ async fn attempts_that_were_not_accepted_are_logged_one_by_one_or_by_the_job() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_is_logged_with_the_status_of_its_answer_and_the_number_of_its_connection() {
+    let mut process = TestProcess::create().await;
+    process.variable("PUSHPOST_LOG", "info,pushpost::attempt=debug");
+    process.serve().await;
+    let key = process.key("send,read").await;
+    process.simulator.add_rule(Rule::token("cut0", Action::Close { accepted: false }).times(1));
+    process.simulator.add_rule(Rule::token("dead0", Action::fcm(FcmFault::Unregistered)));
+    for name in ["cut", "fine", "dead"] {
+        let id = send(&process, &key, fcm_targets(name, 1)).await;
+        until_done(&process, &key, &id).await;
+    }
+    assert!(process.stop().await.success());
+    let lines = lines(&process, "pushpost::attempt");
+    assert_has(
+        &json!(lines),
+        &json!([
+            {"outcome": "unknown", "attempt": 1},
+            {"outcome": "accepted", "attempt": 2, "provider_status": 200},
+            {"outcome": "accepted", "provider_status": 200},
+            {"outcome": "token_dead", "provider_status": 404},
+        ]),
+    );
+    assert!(lines[0].get("provider_status").is_none(), "a cut connection answers nothing: {lines:?}");
+    let connections: Vec<_> =
+        lines.iter().map(|line| line["connection"].as_u64().expect("a number")).collect();
+    assert!(connections[0] >= 1 && connections[1] > connections[0], "another connection: {connections:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_failures_is_few_lines_that_tell_how_many_there_were() {
     const FAILURES: u64 = 40;
     let mut process = TestProcess::create().await;

@@ -21,7 +21,7 @@ use crate::provider::proxy::Proxy;
 use crate::provider::resend::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
 use crate::provider::transport::{
-    self, PingSettings, Pool, PoolStats, Response, Sent, TransportError, TransportErrorKind,
+    self, PingSettings, Pool, PoolStats, Response, Sent, Stream, TransportError, TransportErrorKind,
 };
 use crate::provider::{Attempt, Fingerprint, SenderMetrics};
 
@@ -89,10 +89,10 @@ impl ApnsClient {
         attempt: &Attempt<'_>,
     ) -> Result<(Classification, Arc<ProviderToken>), Outcome> {
         let mut used = None;
-        let head = |presented: &ConnectionToken| {
-            attempt.note_request(&self.authority, "/3/device/REDACTED");
+        let head = |stream: &Stream<ConnectionToken>| {
+            attempt.note_request(stream.connection_number(), &self.authority, "/3/device/REDACTED");
             let moment = moment(attempt);
-            let bearer = self.credential.bearer(presented, moment);
+            let bearer = self.credential.bearer(stream.state(), moment);
             if let Some(metrics) = self.metrics.get() {
                 metrics.note_token(moment.at, bearer.age(moment));
             }

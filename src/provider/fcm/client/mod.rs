@@ -22,7 +22,7 @@ use crate::provider::port::{Provider, ProviderClient};
 use crate::provider::proxy::Proxy;
 use crate::provider::resend::{exchange, unanswered};
 use crate::provider::setup::{self, SetupError};
-use crate::provider::transport::{self, Pool, PoolStats};
+use crate::provider::transport::{self, Pool, PoolStats, Stream};
 use crate::provider::{Attempt, Fingerprint, SenderMetrics};
 
 /// FCM's limit of open streams per connection. FCM answers more with a GOAWAY (docs/providers.md#fcm-quotas).
@@ -95,10 +95,10 @@ impl FcmClient {
         traits: Traits,
         attempt: &Attempt<'_>,
     ) -> Result<Classification, Outcome> {
-        let head = |(): &()| {
+        let head = |stream: &Stream<()>| {
             if let Some(authority) = self.uri.authority() {
                 // The token is in the body.
-                attempt.note_request(authority, self.uri.path());
+                attempt.note_request(stream.connection_number(), authority, self.uri.path());
             }
             if let Some(metrics) = self.metrics.get() {
                 let now = Instant::now();

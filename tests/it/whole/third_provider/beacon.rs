@@ -165,7 +165,7 @@ impl ProviderClient for BeaconClient {
         let own = self.pools.iter().find(|(authority, _)| uri.authority() == Some(authority));
         let Some((_, pool)) = own else { return Outcome::Rejected { reason: Reason::new("ForeignOrigin") } };
         let body = Bytes::from(json!({"message": message, "seal": seal(key, message)}).to_string());
-        let head = |(): &()| {
+        let head = |_: &_| {
             let request = Request::post(uri.clone()).version(Version::HTTP_2);
             request.header(CONTENT_TYPE, "application/json").body(()).unwrap()
         };
