@@ -87,8 +87,10 @@ struct ListedLane {
     state: String,
     why: Option<String>,
     since: Option<String>,
-    depth: u64,
+    depth: Option<u64>,
     oldest_seconds: Option<f64>,
+    estimated: bool,
+    counted_seconds_ago: Option<f64>,
     in_flight: u64,
     rate: f64,
 }
@@ -193,7 +195,10 @@ fn lane_name(text: &str) -> Result<String, &'static str> {
 
 fn table(lanes: &[ListedLane]) -> String {
     let rows: Vec<_> = lanes.iter().map(ListedLane::as_row).collect();
-    output::table(["LANE", "STATE", "WAITING", "OLDEST", "RATE/S", "IN FLIGHT", "SINCE", "WHY"], &rows)
+    output::table(
+        ["LANE", "STATE", "WAITING", "OLDEST", "COUNTED", "RATE/S", "IN FLIGHT", "SINCE", "WHY"],
+        &rows,
+    )
 }
 
 impl ListedLane {
@@ -201,17 +206,23 @@ impl ListedLane {
         self.state == "running"
     }
 
-    fn as_row(&self) -> [String; 8] {
+    fn as_row(&self) -> [String; 9] {
         [
             self.lane.clone(),
             self.state.clone(),
-            output::grouped(self.depth),
+            self.depth.map(|depth| self.counted(depth)).unwrap_or_default(),
             self.oldest_seconds.map(output::age).unwrap_or_default(),
+            self.counted_seconds_ago.map(|age| format!("{} ago", output::age(age))).unwrap_or_default(),
             format!("{:.1}", self.rate),
             output::grouped(self.in_flight),
             self.since.clone().unwrap_or_default(),
             self.why.clone().unwrap_or_default(),
         ]
+    }
+
+    /// The number of devices, with a mark if it is an estimate.
+    fn counted(&self, depth: u64) -> String {
+        format!("{}{}", if self.estimated { "~" } else { "" }, output::grouped(depth))
     }
 
     fn in_words(&self) -> String {

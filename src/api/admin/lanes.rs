@@ -33,7 +33,8 @@ const CREDENTIAL_ID_BYTES: usize = 8;
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(example = json!({
     "lane": "apns-production", "platform": "apns", "environment": "production", "state": "running", "why": null,
-    "since": "2026-11-28T09:00:00.000Z", "depth": 120, "oldest_seconds": 0.4, "in_flight": 80, "rate": 812.5,
+    "since": "2026-11-28T09:00:00.000Z", "depth": 120, "oldest_seconds": 0.4,
+    "estimated": false, "counted_seconds_ago": 7.2, "in_flight": 80, "rate": 812.5,
     "connections": 2,
     "credential": {"id": "7f83b1657ff1fc53", "ok": true, "checked_at": "2026-11-28T09:00:00.000Z"},
     "pruning": {"state": "on", "why": null}
@@ -57,11 +58,17 @@ pub(super) struct Lane<'a> {
     /// Since when the lane is in this state.
     #[schema(required)]
     since: Option<Timestamp>,
-    /// Devices that wait or are in flight.
-    depth: i64,
-    /// For how long the device that waits longest has been due, in seconds.
+    /// Devices that waited or were in flight when the leader counted last; null: it has not counted since the lane was added.
+    #[schema(required)]
+    depth: Option<i64>,
+    /// For how long the device that waited longest had been due then, in seconds; null: none was due.
     #[schema(required)]
     oldest_seconds: Option<f64>,
+    /// `depth` is an estimate, because more than 50,000 jobs waited; `oldest_seconds` is exact.
+    estimated: bool,
+    /// How long ago the leader counted. It counts every 15 s, and stores figures that stay the same every minute.
+    #[schema(required)]
+    counted_seconds_ago: Option<f64>,
     /// Requests at the provider.
     in_flight: i64,
     /// Answers per second.
@@ -111,7 +118,7 @@ pub(super) struct LaneList<'a> {
 
 /// List lanes
 ///
-/// The lanes that the app has credentials for. Figures are summed over the nodes.
+/// The lanes that the app has credentials for. Figures are summed over the nodes. What waits is what the leader counted last.
 #[utoipa::path(
     get, path = "/v1/admin/lanes", operation_id = "listLanes", tag = "admin",
     security(("key" = ["admin"])),
@@ -255,8 +262,10 @@ impl<'a> Lane<'a> {
             state: seen.state.as_str(),
             why: seen.why.as_deref().filter(|_| is_stopped),
             since: seen.since.map(Timestamp),
-            depth: seen.depth,
-            oldest_seconds: seen.oldest_seconds,
+            depth: seen.waiting.map(|waiting| waiting.devices),
+            oldest_seconds: seen.waiting.and_then(|waiting| waiting.oldest_seconds),
+            estimated: seen.waiting.is_some_and(|waiting| waiting.is_estimated),
+            counted_seconds_ago: seen.waiting.map(|waiting| waiting.age_seconds),
             in_flight: seen.in_flight,
             rate: (seen.rate * 10.0).round() / 10.0,
             connections: seen.connections,

@@ -10,7 +10,7 @@ use crate::domain::{Class, LaneId, LaneState};
 use crate::store::Session;
 
 pub use changes::{delete_old_changes, forget_unreported};
-pub use reports::{LaneReport, LaneSummary, is_paused_everywhere, report, summaries};
+pub use reports::{CountedLane, LaneReport, LaneSummary, is_paused_everywhere, report, summaries};
 
 /// A lane as the database has it.
 #[derive(Clone, PartialEq, Eq, Debug)]

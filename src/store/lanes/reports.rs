@@ -166,6 +166,19 @@ impl StoredLaneRow {
     }
 }
 
+/// What waited in a lane when the leader counted (docs/metrics.md).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CountedLane {
+    /// Number of devices that waited or were under way, also those that were due later.
+    pub devices: i64,
+    /// Seconds that the device that waited longest had been due.
+    pub oldest_seconds: Option<f64>,
+    /// The number is an estimate. The seconds are exact.
+    pub is_estimated: bool,
+    /// Seconds since the leader counted.
+    pub age_seconds: f64,
+}
+
 /// A lane as operators see it: the reports of all living nodes together, and what waits.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LaneSummary {
@@ -177,10 +190,8 @@ pub struct LaneSummary {
     pub why: Option<String>,
     /// When the lane entered this state.
     pub since: Option<DateTime<Utc>>,
-    /// Number of devices that wait or are under way.
-    pub depth: i64,
-    /// Seconds since the device that waits longest became due.
-    pub oldest_seconds: Option<f64>,
+    /// What the leader counted last. None: no leader has counted since the lane was added.
+    pub waiting: Option<CountedLane>,
     /// Number of attempts under way.
     pub in_flight: i64,
     /// Answers per second.
@@ -197,7 +208,7 @@ pub struct LaneSummary {
     pub braked: Option<String>,
 }
 
-/// The lanes of an app. Waiting devices are counted, which takes a second where millions of single notifications wait.
+/// The lanes of an app. No job is counted: what waits is what the leader counted last.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -206,21 +217,19 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
         r#"
         with app_lanes as materialized (select * from lanes where app_id = $1),
         waiting as (
-          select w.* from app_lanes l cross join lateral (
-            select lane_id, sum(device_count - coalesce(bit_count(done), 0))::bigint as devices,
-                   min(due_at) filter (where due_at <= now()) as oldest
-            from jobs where lane_id = l.lane_id and node_id is null group by lane_id) w),
-        leased as (
-          select lane_id, sum(device_count - coalesce(bit_count(done), 0))::bigint as devices, min(due_at) as oldest
-          from jobs where node_id = any(array(select node_id from nodes)) group by lane_id),
+          select lane_id, sum(due_devices + scheduled_devices + backoff_devices)::bigint as devices,
+                 extract(epoch from max(read_at - oldest_due_at))::float8 as oldest_seconds,
+                 bool_or(is_estimated) as is_estimated,
+                 extract(epoch from now() - min(read_at))::float8 as age_seconds
+          from lane_figures where lane_id in (select lane_id from app_lanes) group by lane_id),
         reports as (
           select lane_id, r.state, r.reason, r.since, r.in_flight, r.answers_per_second, r.connections, r.credential,
                  r.credential_ok, r.checked_at
           from lane_reports r join nodes n using (node_id) where n.dead_at is null)
         select l.lane_id, l.paused_at, l.suspended_at, l.suspended_fingerprint, l.suspended_reason,
                l.retry_requested_at, l.guard_engaged_at, l.guard_reason, l.state as stored_state, l.state_since,
-               coalesce(waiting.devices, 0) + coalesce(leased.devices, 0) as "depth!",
-               extract(epoch from now() - least(waiting.oldest, leased.oldest))::float8 as oldest_seconds,
+               waiting.devices as "waiting_devices?", waiting.oldest_seconds as "oldest_seconds?",
+               waiting.is_estimated as "is_estimated?", waiting.age_seconds as "age_seconds?",
                (select coalesce(sum(in_flight), 0) from reports r where r.lane_id = l.lane_id) as "in_flight!",
                (select coalesce(sum(answers_per_second), 0) from reports r where r.lane_id = l.lane_id)::float8 as "rate!",
                (select coalesce(sum(connections), 0) from reports r where r.lane_id = l.lane_id) as "connections!",
@@ -229,7 +238,6 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
                known.checked_at as "checked_at?"
         from app_lanes l
         left join waiting on waiting.lane_id = l.lane_id
-        left join leased on leased.lane_id = l.lane_id
         left join lateral (select state, reason, since from reports r where r.lane_id = l.lane_id
                            order by state in ($2, $3) and bool_or(state = $4) over (), state desc, since limit 1)
           worst on true
@@ -265,8 +273,12 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
             state,
             why,
             since,
-            depth: row.depth,
-            oldest_seconds: row.oldest_seconds,
+            waiting: row.waiting_devices.zip(row.age_seconds).map(|(devices, age_seconds)| CountedLane {
+                devices,
+                oldest_seconds: row.oldest_seconds,
+                is_estimated: row.is_estimated == Some(true),
+                age_seconds,
+            }),
             in_flight: row.in_flight,
             rate: row.rate,
             connections: row.connections,

@@ -105,13 +105,15 @@ async fn a_suspended_lane_shows_its_credential_and_an_operator_resumes_it() {
     service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
     let id = service.notifications().send(hello(fcm_targets("f", 1))).await;
     let lane = service.lanes().until_state(fcm::LANE, "suspended").await;
-    assert_has(&lane, &json!({"why": "PERMISSION_DENIED", "depth": 1, "credential": {"ok": false}}));
+    assert_has(&lane, &json!({"why": "PERMISSION_DENIED", "credential": {"ok": false}}));
+    service.lanes().until(fcm::LANE, &json!({"depth": 1, "estimated": false})).await;
     assert_eq!(service.lanes().until_state(PRODUCTION, "running").await["why"], Value::Null);
     // Long before the next probe.
     service.lanes().resume(fcm::LANE).await;
     assert_ended(&service.notifications().outcome(&id).await, "accepted", 1, None);
     let lane = service.lanes().until_state(fcm::LANE, "running").await;
-    assert_has(&lane, &json!({"why": null, "depth": 0}));
+    assert_has(&lane, &json!({"why": null}));
+    service.lanes().until(fcm::LANE, &json!({"depth": 0, "oldest_seconds": null})).await;
     service.stop().await;
 }
 
