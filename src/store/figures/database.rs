@@ -27,12 +27,17 @@ pub async fn database(conn: &mut Session) -> Result<DatabaseState, Error> {
           where datname = current_database() and pid <> pg_backend_pid()
           union all
           select prepared from pg_prepared_xacts where database = current_database()),
+        -- Every partitioned table has a partition per day, which is named after the day.
+        parents as (
+          select oid, relname from pg_class
+          where relkind = 'p' and relnamespace = (select relnamespace from pg_class where oid = 'jobs'::regclass)),
         days as (
           select ahead, not exists (
-                   select 1 from unnest(array['notifications', 'targets', 'receipts']) parent
+                   select 1 from parents p
                    where not exists (
                      select 1 from pg_inherits
-                     where inhrelid = to_regclass(parent || '_' ||
+                     where inhparent = p.oid
+                       and inhrelid = to_regclass(p.relname || '_' ||
                              to_char((now() at time zone 'UTC')::date + ahead, 'YYYYMMDD')))) as is_made
           from generate_series(1, $1::int) ahead)
         select (select count(*) from nodes where dead_at is null)::int as "nodes!",

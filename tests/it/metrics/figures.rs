@@ -182,6 +182,10 @@ async fn an_old_transaction_a_dead_node_and_a_missing_day_show() {
     assert!(state.oldest_transaction_seconds >= 0.05, "{state:?}");
     assert_eq!(state.partitions_ahead, 3, "the fourth day lacks one of its tables");
     transaction.rollback().await.unwrap();
+
+    database.execute("create table added (day uuid) partition by range (day)").await;
+    let state = figures::database(&mut conn).await.unwrap();
+    assert_eq!(state.partitions_ahead, 0, "a further partitioned table has no day yet");
 }
 
 #[tokio::test]
