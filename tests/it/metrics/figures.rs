@@ -188,6 +188,52 @@ async fn an_old_transaction_a_dead_node_and_a_missing_day_show() {
     assert_eq!(state.partitions_ahead, 0, "a further partitioned table has no day yet");
 }
 
+/// Of so many devices a part is read. They are stored without the indexes that the figures don't use, because that is faster.
+#[tokio::test]
+async fn of_more_than_a_million_devices_a_bounded_number_is_read() {
+    const MANY: i64 = 1_000_001;
+    let database = TestDatabase::create().await;
+    let shop = apps::shop(&database.pool).await;
+    database
+        .execute(
+            "do $$ declare unused regclass; begin
+               for unused in select indexrelid from pg_index where indrelid = 'devices'::regclass and not indisprimary loop
+                 execute format('drop index %s', unused);
+               end loop;
+             end $$",
+        )
+        .await;
+    // A device takes more room than usual, so that the sample is smaller than the table.
+    let (app, quarantined) = (shop.id.0, "case when g % 4 = 0 then now() end");
+    let fill = format!(
+        "insert into devices (app_id, platform, environment, token, token_digest, quarantined_at)
+         select {app}, 2, 0, repeat('t', 300), decode(lpad(to_hex(g), 32, '0'), 'hex'), {quarantined}
+         from generate_series(1, {MANY}) g"
+    );
+    database.execute(&fill).await;
+
+    let mut conn = session(&database).await;
+    let mut tx = conn.begin().await.unwrap();
+    let counts = figures::devices(&mut tx).await.unwrap();
+    let sampled: i64 = sqlx::query_scalar(
+        "select seq_tup_read::bigint from pg_stat_xact_user_tables where relname = 'devices'",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap();
+    drop(tx);
+    assert!((100_000..700_000).contains(&sampled), "{sampled} of {MANY} devices were read");
+    let of =
+        |is_quarantined| counts.iter().find(|count| count.is_quarantined == is_quarantined).unwrap().devices;
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    assert!((675_000..825_000).contains(&of(false)), "{counts:?}");
+    assert!((225_000..275_000).contains(&of(true)), "{counts:?}");
+
+    database.execute("delete from devices where device_id = 1").await;
+    let exact: u64 = figures::devices(&mut conn).await.unwrap().iter().map(|count| count.devices).sum();
+    assert_eq!(exact, 1_000_000, "a million is counted one by one");
+}
+
 #[tokio::test]
 async fn tables_and_devices_are_measured() {
     let database = TestDatabase::create().await;
