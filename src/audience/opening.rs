@@ -64,7 +64,7 @@ pub(super) async fn open(
         });
     }
     let jobs = store::accept::insert(conn, &batch).await?;
-    store::scheduled::opened(conn, &opened).await?;
+    store::scheduled::opened(conn, app.id, &opened).await?;
     let devices = opened.iter().map(|notification| notification.found as u64).sum();
     let lanes: BTreeSet<LaneId> = jobs.into_iter().map(|job| job.lane).collect();
     Ok(Found { lanes: lanes.into_iter().collect(), devices, traced })

@@ -42,13 +42,14 @@ pub async fn is_of_app(pool: &SessionPool, app: AppId, id: NotificationId) -> Re
 /// The database can't be read.
 pub async fn page(
     pool: &SessionPool,
+    app: AppId,
     id: NotificationId,
     filter: &DeliveryFilter,
     from: DeliveryPosition,
     limit: usize,
     has_attempts: bool,
 ) -> Result<Deliveries, store::Error> {
-    store::deliveries::page(pool, id, filter, from, limit, has_attempts).await
+    store::deliveries::page(pool, app, id, filter, from, limit, has_attempts).await
 }
 
 /// Reads all deliveries, page by page as fast as the pages are taken. Each page waits for a permit; neither that nor a
@@ -56,6 +57,7 @@ pub async fn page(
 pub fn pages(
     pool: SessionPool,
     permits: StreamPermits,
+    app: AppId,
     id: NotificationId,
     filter: DeliveryFilter,
     from: DeliveryPosition,
@@ -66,10 +68,11 @@ pub fn pages(
         async move {
             let Some((pool, permits, filter, from)) = next else { return Ok(None) };
             let _permit = permits.0.acquire().await.expect("the semaphore is never closed");
-            let found =
-                page(&pool, id, &filter, from, STREAM_PAGE, has_attempts).await.inspect_err(|error| {
+            let found = page(&pool, app, id, &filter, from, STREAM_PAGE, has_attempts).await.inspect_err(
+                |error| {
                     tracing::error!(%error, notification = %id, "a stream of deliveries was cut off");
-                })?;
+                },
+            )?;
             let next = found.next;
             Ok(Some((found, next)))
         }

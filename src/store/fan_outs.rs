@@ -301,22 +301,24 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
            where expires_at <= now() and (not is_scheduled or expires_at <= now() - interval '10 minutes')
            limit 1000 for update skip locked)
          delete from fan_outs where notification_id = any(array(select notification_id from expired))
-         returning notification_id, target_count"
+         returning notification_id, app_id, target_count"
     )
     .fetch_all(&mut *tx)
     .await?;
-    let (ids, counts): (Vec<Uuid>, Vec<i32>) =
-        ended.into_iter().map(|row| (row.notification_id, row.target_count)).unzip();
+    let ids: Vec<Uuid> = ended.iter().map(|row| row.notification_id).collect();
+    let counts: Vec<i32> = ended.iter().map(|row| row.target_count).collect();
+    let apps: Vec<i16> = ended.iter().map(|row| row.app_id).collect();
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else {
         return Ok(tx.rollback().await?);
     };
     sqlx::query!(
         "update notifications set target_count = ($2::int[])[array_position($1, notification_id)]
-         where notification_id = any($1) and notification_id >= $3 and notification_id <= $4",
+         where notification_id = any($1) and notification_id >= $3 and notification_id <= $4 and app_id = any($5)",
         &ids,
         &counts,
         first,
-        last
+        last,
+        &apps
     )
     .execute(&mut *tx)
     .await?;

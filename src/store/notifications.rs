@@ -26,9 +26,10 @@ pub struct ToSend {
     pub content: Option<Content>,
 }
 
-/// Reads notifications by their ids, and the content of those that are in `with_content`. Unknown ids are left out.
+/// Reads notifications of an app by their ids, and the content of those that are in `with_content`. Unknown ids are left out.
 pub async fn to_send(
     conn: &mut Session,
+    app: AppId,
     ids: &[NotificationId],
     with_content: &[NotificationId],
 ) -> Result<Vec<ToSend>, Error> {
@@ -36,10 +37,11 @@ pub async fn to_send(
         r#"
         select notification_id, app_id, once, by_user, cancelled_at is not null as "cancelled!",
                case when notification_id = any($2) then content end as content
-        from notifications where notification_id = any($1)
+        from notifications where notification_id = any($1) and app_id = $3
         "#,
         &uuids(ids),
-        &uuids(with_content)
+        &uuids(with_content),
+        app.0
     )
     .fetch_all(conn)
     .await?;
@@ -56,14 +58,17 @@ pub async fn to_send(
         .collect())
 }
 
-/// Those of these notifications that their senders have cancelled.
+/// Those of these notifications of an app that their senders have cancelled.
 pub async fn cancelled_among(
     conn: &mut Session,
+    app: AppId,
     ids: &[NotificationId],
 ) -> Result<Vec<NotificationId>, Error> {
     let rows = sqlx::query_scalar!(
-        "select notification_id from notifications where notification_id = any($1) and cancelled_at is not null",
-        &uuids(ids)
+        "select notification_id from notifications
+         where notification_id = any($1) and app_id = $2 and cancelled_at is not null",
+        &uuids(ids),
+        app.0
     );
     Ok(rows.fetch_all(conn).await?.into_iter().map(NotificationId).collect())
 }

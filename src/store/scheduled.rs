@@ -101,7 +101,7 @@ pub async fn lock_due(
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
-pub async fn opened(conn: &mut Session, all: &[OpenedNotification]) -> Result<(), Error> {
+pub async fn opened(conn: &mut Session, app: AppId, all: &[OpenedNotification]) -> Result<(), Error> {
     let (Some(first), Some(last)) = (all.iter().map(|one| one.id).min(), all.iter().map(|one| one.id).max())
     else {
         return Ok(());
@@ -130,6 +130,7 @@ pub async fn opened(conn: &mut Session, all: &[OpenedNotification]) -> Result<()
             by_user = ($3::boolean[])[array_position($1, n.notification_id)],
             unmatched = ($4::bytea[])[array_position($1, n.notification_id)]
         where n.notification_id = any($1) and n.notification_id >= $7 and n.notification_id <= $8
+          and n.app_id = $9
         "#,
         &ids,
         &found,
@@ -138,7 +139,8 @@ pub async fn opened(conn: &mut Session, all: &[OpenedNotification]) -> Result<()
         &fan_outs as &[Option<Vec<u8>>],
         FanOut::FORMAT,
         first.0,
-        last.0
+        last.0,
+        app.0
     )
     .execute(conn)
     .await?;

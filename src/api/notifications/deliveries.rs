@@ -71,11 +71,12 @@ pub(super) async fn list(
     if !deliveries::is_of_app(&state.pool, caller.app.id, id).await? {
         return Err(ApiError::NotFound(NotFoundKind::Id));
     }
+    let app = caller.app.id;
     let view = DeliveryView { app: caller.app, key: state.installation.clone() };
     if wants_stream(&headers) {
         return Ok(stream_all(&state, view, id, filter, from, has_history));
     }
-    let found = deliveries::page(&state.pool, id, &filter, from, asked.limit, has_history).await?;
+    let found = deliveries::page(&state.pool, app, id, &filter, from, asked.limit, has_history).await?;
     let items = found.items.iter().map(|delivery| view.show(id, delivery, found.attempts.as_ref())).collect();
     let next_cursor = found.next.map(|next| asked.cursor(&state.installation, &to_bytes(next)));
     Ok(Json(DeliveryList { items, next_cursor }).into_response())
@@ -148,8 +149,8 @@ fn stream_all(
     from: DeliveryPosition,
     has_history: bool,
 ) -> Response {
-    let pages =
-        deliveries::pages(state.pool.clone(), state.stream_permits.clone(), id, filter, from, has_history);
+    let (pool, permits) = (state.pool.clone(), state.stream_permits.clone());
+    let pages = deliveries::pages(pool, permits, view.app.id, id, filter, from, has_history);
     let lines = pages.map_ok(move |page| {
         let mut lines = Vec::new();
         for delivery in &page.items {

@@ -134,7 +134,7 @@ impl JobLoader {
 
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
         let mut cancelled = HashSet::new();
-        for row in store::notifications::to_send(&mut conn, &all, &unknown).await? {
+        for row in store::notifications::to_send(&mut conn, self.judge.app.id, &all, &unknown).await? {
             if row.by_user
                 && let Some(known) = self.notifications.get(&row.id)
             {

@@ -88,7 +88,8 @@ impl Revalidator {
             ids.dedup();
         }
         let mut conn = self.pool.acquire().await.map_err(store::Error::from)?;
-        let cancelled = store::notifications::cancelled_among(&mut conn, &notifications).await?;
+        let cancelled =
+            store::notifications::cancelled_among(&mut conn, self.judge.app.id, &notifications).await?;
         let (mut devices, mut users) = (HashMap::new(), HashMap::new());
         for part in ids.chunks(DEVICES_MAX) {
             let loaded = store::tokens::load(&mut conn, part).await?;

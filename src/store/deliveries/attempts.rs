@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use super::{Delivery, Error};
-use crate::domain::{DeliveryStatus, DeviceId, LaneId, LaneState, NotificationId, OutcomeByte};
+use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, LaneState, NotificationId, OutcomeByte};
 use crate::store::Session;
 
 /// Attempts at one device, and stops of one lane, that are read at most: the last ones. With a short `retry_max` a device has
@@ -74,12 +74,13 @@ impl RecordedAttempt {
     }
 }
 
-/// Reads the attempts at the devices of `items`.
+/// Reads the attempts at the devices of `items`, deliveries of a notification of the app.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub(super) async fn read(
     conn: &mut Session,
+    app: AppId,
     id: NotificationId,
     items: &[Delivery],
 ) -> Result<RecordedAttempts, Error> {
@@ -87,9 +88,13 @@ pub(super) async fn read(
     let by_device = attempts(conn, id, &devices).await?;
     let lanes = by_device.values().flatten().map(|attempt| attempt.lane.0).collect();
     let last = by_device.values().flatten().map(RecordedAttempt::waited_until).max();
-    let due_at = sqlx::query_scalar!("select due_at from notifications where notification_id = $1", id.0)
-        .fetch_optional(&mut *conn)
-        .await?;
+    let due_at = sqlx::query_scalar!(
+        "select due_at from notifications where notification_id = $1 and app_id = $2",
+        id.0,
+        app.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
     let due_at = due_at.unwrap_or_default();
     let stops = stops(conn, lanes, due_at, last.unwrap_or(due_at)).await?;
     Ok(RecordedAttempts { due_at, by_device, stops })

@@ -6,9 +6,10 @@ use super::Delivery;
 use crate::domain::{AppId, DeviceId, NotificationId, References, UserId};
 use crate::store::{Error, Session, erasures};
 
-/// Hides what was erased in deliveries of one notification.
+/// Hides what was erased in deliveries of one notification of the app.
 pub(super) async fn hide(
     conn: &mut Session,
+    app: AppId,
     id: NotificationId,
     items: &mut [Delivery],
 ) -> Result<(), Error> {
@@ -17,7 +18,7 @@ pub(super) async fn hide(
     let users: HashSet<&str> =
         items.iter().filter_map(|item| item.user.as_ref()).map(UserId::as_str).collect();
     let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
-    let hidden = hidden_users(conn, id, &users).await?;
+    let hidden = hidden_users(conn, app, id, &users).await?;
     for item in items {
         let is_hidden = item.user.as_ref().is_some_and(|user| hidden.contains(user.as_str()));
         if is_hidden || erased.contains(&item.device.0) {
@@ -40,11 +41,12 @@ pub(super) async fn without_erased(
 /// Removes users that are hidden in the notification, so that a filter finds nothing by them.
 pub(super) async fn without_hidden(
     conn: &mut Session,
+    app: AppId,
     id: NotificationId,
     users: &[UserId],
 ) -> Result<Vec<UserId>, Error> {
     let names: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
-    let hidden = hidden_users(conn, id, &names).await?;
+    let hidden = hidden_users(conn, app, id, &names).await?;
     Ok(users.iter().filter(|user| !hidden.contains(user.as_str())).cloned().collect())
 }
 
@@ -81,6 +83,7 @@ async fn erased_devices(conn: &mut Session, ids: &[i64]) -> Result<Vec<i64>, Err
 /// Those of these users that were erased after the notification was accepted.
 async fn hidden_users(
     conn: &mut Session,
+    app: AppId,
     id: NotificationId,
     users: &[String],
 ) -> Result<HashSet<String>, Error> {
@@ -89,12 +92,12 @@ async fn hidden_users(
     }
     let hidden = sqlx::query_scalar!(
         r#"select u.user_id as "user!"
-           from (select app_id from notifications where notification_id = $1) n
-           cross join unnest($2::text[]) as u(user_id)
-           join erased_users e on e.app_id = n.app_id and e.user_digest = user_digest(n.app_id, u.user_id)
+           from unnest($2::text[]) as u(user_id)
+           join erased_users e on e.app_id = $3 and e.user_digest = user_digest($3, u.user_id)
              and $1 < id_floor(e.erased_at + interval '1 ms')"#,
         id.0,
-        users
+        users,
+        app.0
     );
     Ok(hidden.fetch_all(conn).await?.into_iter().collect())
 }

@@ -124,6 +124,7 @@ pub async fn exists(pool: &SessionPool, app: AppId, id: NotificationId) -> Resul
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn page(
     pool: &SessionPool,
+    app: AppId,
     id: NotificationId,
     filter: &DeliveryFilter,
     from: DeliveryPosition,
@@ -136,7 +137,7 @@ pub async fn page(
         wanted.devices = Some(erased::without_erased(&mut snapshot, devices).await?);
     }
     if !filter.users.is_empty() {
-        let users = erased::without_hidden(&mut snapshot, id, &filter.users).await?;
+        let users = erased::without_hidden(&mut snapshot, app, id, &filter.users).await?;
         let of_users = devices_of(&mut snapshot, id, &users).await?;
         let of_users = erased::without_erased(&mut snapshot, of_users).await?;
         wanted.devices = Some(match &wanted.devices {
@@ -148,9 +149,9 @@ pub async fn page(
     let next = builder.fill(&mut snapshot, from).await?;
     let mut items = builder.items;
     add_addressing(&mut snapshot, id, &mut items).await?;
-    erased::hide(&mut snapshot, id, &mut items).await?;
+    erased::hide(&mut snapshot, app, id, &mut items).await?;
     let attempts = match has_attempts {
-        true => Some(attempts::read(&mut snapshot, id, &items).await?),
+        true => Some(attempts::read(&mut snapshot, app, id, &items).await?),
         false => None,
     };
     snapshot.rollback().await?;

@@ -42,8 +42,34 @@ pub(super) async fn of_requests(requests: &SessionPool, id: NotificationId) {
     erasure_of_a_user(&mut conn).await;
     drop(conn);
     let filter = deliveries::DeliveryFilter::default();
-    deliveries::page(requests, id, &filter, deliveries::DeliveryPosition::START, 100, true).await.unwrap();
+    deliveries::page(requests, AppId(1), id, &filter, deliveries::DeliveryPosition::START, 100, true)
+        .await
+        .unwrap();
     deliveries::timeline(requests, AppId(1), DeviceId(1), None, 100).await.unwrap();
+}
+
+/// What is asked to explain a notification that waits for device 2, and one that has ended. Both have an outcome for device 1.
+pub(super) async fn of_explanations(
+    observe: &SessionPool,
+    requests: &SessionPool,
+    waits: NotificationId,
+    ended: NotificationId,
+) {
+    let (app, device) = (AppId(1), Some(DeviceId(1)));
+    for (id, device) in
+        [(waits, None), (waits, device), (waits, Some(DeviceId(2))), (ended, None), (ended, device)]
+    {
+        assert!(deliveries::course(observe, app, id, device).await.unwrap().is_some());
+    }
+    assert!(deliveries::exists(observe, app, ended).await.unwrap());
+    let users = vec![UserId::parse("u1").unwrap()];
+    for filter in
+        [deliveries::DeliveryFilter::default(), deliveries::DeliveryFilter { users, ..Default::default() }]
+    {
+        let start = deliveries::DeliveryPosition::START;
+        let page = deliveries::page(requests, app, ended, &filter, start, 100, true).await.unwrap();
+        assert_eq!(page.items.len(), 1);
+    }
 }
 
 /// What the leader asks for operators.
@@ -181,7 +207,7 @@ async fn open_scheduled(conn: &mut Session, id: NotificationId) {
     let fan_out = union_of([FanOutPart::All]);
     let more =
         scheduled::OpenedNotification { fan_out: Some(fan_out), ..scheduled::OpenedNotification::empty(id) };
-    scheduled::opened(conn, &[scheduled::OpenedNotification::empty(id), more]).await.unwrap();
+    scheduled::opened(conn, AppId(1), &[scheduled::OpenedNotification::empty(id), more]).await.unwrap();
     let day = sqlx::query_scalar("select current_date").fetch_one(&mut *conn).await.unwrap();
     devices::mark_sent_on(conn, &[DeviceId(1), DeviceId(2)], day).await.unwrap();
 }
@@ -288,8 +314,8 @@ async fn give(conn: &mut Session, id: NotificationId) {
     let key = IdempotencyKey::parse("k").unwrap();
     assert!(idempotency::find(conn, &[(AppId(1), key), (AppId(2), key)]).await.unwrap().is_empty());
     accept::find(conn, &[id]).await.unwrap();
-    notifications::to_send(conn, &[id], &[id]).await.unwrap();
-    notifications::cancelled_among(conn, &[id]).await.unwrap();
+    notifications::to_send(conn, AppId(1), &[id], &[id]).await.unwrap();
+    notifications::cancelled_among(conn, AppId(1), &[id]).await.unwrap();
     notifications::users_of(conn, AppId(1), &[id], &[DeviceId(1), DeviceId(2)]).await.unwrap();
     record::lock(conn, &[JobId(1), JobId(2)]).await.unwrap();
     let mut batch = record::RecordBatch::default();

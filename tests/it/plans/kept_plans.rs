@@ -61,13 +61,21 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
       for partition in select inhrelid from pg_inherits join pg_class on oid = inhrelid where relkind = 'r' loop
         execute format('alter table %s set (autovacuum_enabled = off)', partition);
       end loop;
-    end $$;
-    analyze";
+    end $$";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from notifications; delete from subscriptions;
     delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes; delete from fan_outs";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
+    let db = TestDatabase::create().await;
+    run(&db.pool, SET_UP).await;
+    run(&db.pool, "analyze").await;
+    assert_plans(&db).await;
+}
+
+/// As the partitions of a day are until autovacuum analyses them, after their first thousands of rows.
+#[tokio::test]
+async fn plans_of_a_day_that_was_never_analyzed_serve_a_full_one() {
     let db = TestDatabase::create().await;
     run(&db.pool, SET_UP).await;
     assert_plans(&db).await;
@@ -93,9 +101,41 @@ async fn plans_of_a_few_subscriptions_read_those_of_one_topic() {
     )
     .await;
     run(&db.pool, SET_UP).await;
+    run(&db.pool, "analyze").await;
     let of_other_topics: Vec<_> =
         faults(&db).await.into_iter().filter(|fault| fault.contains("to all topics")).collect();
     assert!(of_other_topics.is_empty(), "{}", of_other_topics.join("\n"));
+}
+
+/// A notification that waits for a device and has an outcome for another one, and one that has ended.
+const TWO_NOTIFICATIONS: &str = "
+    create temporary table ids as
+      select day_floor((now() at time zone 'UTC')::date) as waits,
+             (left(day_floor((now() at time zone 'UTC')::date)::text, 35) || '1')::uuid as ended;
+    insert into notifications (notification_id, app_id, priority, due_at, expires_at, target_count)
+    select unnest(array[waits, ended]), 1, 5, now(), now() + interval '1 day', 2 from ids;
+    insert into targets (notification_id, device_id, user_id) select unnest(array[waits, ended]), 1, 'u1' from ids;
+    insert into receipts (notification_id, job_id, lane_id, attempt, accepted, shape, first_device, last_device, devices, outcomes)
+    select unnest(array[waits, ended]), 1, 1, 1, 1, '1', 1, 1, array[1], '\\x01' from ids;
+    insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
+    select waits, 1, 5, now(), now() + interval '1 day', 1, array[2] from ids;
+    drop table ids";
+
+#[tokio::test]
+async fn plans_of_what_explains_a_notification_serve_many() {
+    let db = TestDatabase::create().await;
+    run(&db.pool, SET_UP).await;
+    run(&db.pool, TWO_NOTIFICATIONS).await;
+    let (observe, requests) = (db.pool_for(Purpose::Observe, 1), db.pool_for(Purpose::Requests, 1));
+    let waits = today(&db).await;
+    let ended = NotificationId(sqlx::types::Uuid::from_u128(waits.0.as_u128() + 1));
+    for _ in 0..OFTEN {
+        hot_statements::of_explanations(&observe, &requests, waits, ended).await;
+    }
+    run(&db.pool, FILL).await;
+    let mut faults = faults_of(&db, observe, waits, 8).await;
+    faults.extend(faults_of(&db, requests, waits, 5).await);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 async fn assert_plans(db: &TestDatabase) {
@@ -108,28 +148,35 @@ async fn faults(db: &TestDatabase) -> Vec<String> {
     let queue = db.pool_for(Purpose::Queue, 1);
     let requests = db.pool_for(Purpose::Requests, 1);
     let observe = db.pool_for(Purpose::Observe, 1);
-    let id = {
-        let day: sqlx::types::Uuid = sqlx::query_scalar("select day_floor((now() at time zone 'UTC')::date)")
-            .fetch_one(&db.pool)
-            .await
-            .unwrap();
-        NotificationId(day)
-    };
+    let id = today(db).await;
     for _ in 0..OFTEN {
         hot_statements::of_the_queue(&queue, id).await;
         hot_statements::of_requests(&requests, id).await;
         hot_statements::of_operators(&observe).await;
     }
     run(&db.pool, FILL).await;
-    let judge = PlanJudge::new(&db.pool).await;
     let mut faults = Vec::new();
     for (pool, least) in [(queue, 28), (requests, 10), (observe, 5)] {
-        let mut conn = pool.acquire().await.unwrap();
-        let plans = kept_plans(&mut conn, id).await;
-        assert!(plans.len() >= least, "only {} statements were found", plans.len());
-        for (statement, plan) in plans {
-            judge.look(&plan, &mut |fault| faults.push(format!("{fault}\n    of {statement}")));
-        }
+        faults.extend(faults_of(db, pool, id, least).await);
+    }
+    faults
+}
+
+/// The first id of today.
+async fn today(db: &TestDatabase) -> NotificationId {
+    let day = sqlx::query_scalar("select day_floor((now() at time zone 'UTC')::date)");
+    NotificationId(day.fetch_one(&db.pool).await.unwrap())
+}
+
+/// What is wrong with the plans that the only connection of a pool has kept of its statements, which are so many at least.
+async fn faults_of(db: &TestDatabase, pool: SessionPool, id: NotificationId, least: usize) -> Vec<String> {
+    let judge = PlanJudge::new(&db.pool).await;
+    let mut conn = pool.acquire().await.unwrap();
+    let plans = kept_plans(&mut conn, id).await;
+    assert!(plans.len() >= least, "only {} statements were found", plans.len());
+    let mut faults = Vec::new();
+    for (statement, plan) in plans {
+        judge.look(&plan, &mut |fault| faults.push(format!("{fault}\n    of {statement}")));
     }
     faults
 }

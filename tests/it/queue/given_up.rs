@@ -35,9 +35,11 @@ async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_behind() 
     let mut inserted = 1;
     for times in 1.. {
         let filter = DeliveryFilter::default();
-        let ended =
-            give_up_after(times, deliveries::page(&pool, id, &filter, DeliveryPosition::START, 10, true))
-                .await;
+        let ended = give_up_after(
+            times,
+            deliveries::page(&pool, queue.app.id, id, &filter, DeliveryPosition::START, 10, true),
+        )
+        .await;
         sqlx::query("insert into apps (name) values ($1)")
             .bind(format!("app {times}"))
             .execute(&pool)

@@ -100,7 +100,9 @@ impl TestQueue {
         while let Some(position) = from {
             let all_of_them = DeliveryFilter::default();
             let page =
-                deliveries::page(&self.database.pool, id, &all_of_them, position, 100, false).await.unwrap();
+                deliveries::page(&self.database.pool, self.app.id, id, &all_of_them, position, 100, false)
+                    .await
+                    .unwrap();
             all.extend(page.items);
             from = page.next;
         }
