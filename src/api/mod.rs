@@ -56,7 +56,7 @@ use crate::queue::notifier::Notifier;
 use crate::registry::keys::ApiKeys;
 use crate::store::SessionPool;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace::Tracer;
+use crate::telemetry::trace::{TracePage, Tracer};
 use batch_permits::BatchPermits;
 use error::{ApiError, NotFoundKind};
 use metrics::MetricsAccess;
@@ -115,6 +115,8 @@ pub struct StateParts {
     pub metrics: Arc<Metrics>,
     /// Takes the spans of requests.
     pub tracer: Tracer,
+    /// Where people see traces.
+    pub trace_page: TracePage,
 }
 
 impl From<StateParts> for State {

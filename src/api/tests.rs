@@ -70,6 +70,7 @@ pub(super) fn shared() -> StateParts {
         node_lease: Arc::new(NodeLease::alone()),
         metrics: Metrics::new(),
         tracer: Tracer::default(),
+        trace_page: TracePage::default(),
     }
 }
 

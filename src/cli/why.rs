@@ -34,6 +34,7 @@ struct WhyAnswer {
     total_seconds: f64,
     segments: Vec<WhySegment>,
     summary: String,
+    trace_url: Option<String>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -96,6 +97,7 @@ impl WhyAnswer {
         let mut actions: Vec<String> = self.segments.iter().filter_map(WhySegment::advice).collect();
         actions.dedup();
         actions.insert(0, words);
+        actions.extend(self.trace_url.as_ref().map(|url| format!("trace: {url}")));
         actions.join("\n")
     }
 
@@ -146,6 +148,7 @@ mod tests {
         };
         read(&json!({
             "device": "dev_1", "status": status, "total_seconds": 12.4, "summary": "Waited.",
+            "trace_url": "https://grafana.example.com/explore?trace=4b",
             "segments": [segment("lane_throttled", 12.0, Some("RESOURCE_EXHAUSTED"), Some("Wait.")),
                          segment("queue", 0.4, None, None)],
         }))
@@ -161,6 +164,7 @@ mod tests {
         dev_1 accepted 12.400 s
         Waited.
         lane_throttled: Wait.
+        trace: https://grafana.example.com/explore?trace=4b
         ");
     }
 

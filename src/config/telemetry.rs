@@ -5,13 +5,12 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 
 use crate::settings::{CaFile, Section};
+use crate::telemetry::trace::TracePage;
 
 /// What OpenTelemetry adds to the base URL of a collector for traces.
 const TRACES_PATH: &str = "/v1/traces";
 /// As OpenTelemetry has it.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Stands for the trace's id in `trace_url`.
-const TRACE_ID: &str = "{trace_id}";
 
 /// The settings of the section `[telemetry]`.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,8 +29,8 @@ pub struct TelemetrySettings {
     pub service_name: String,
     /// Further attributes of the resource.
     pub resource: Vec<(String, String)>,
-    /// A page that shows a trace, with `{trace_id}` in place of the trace's id.
-    pub trace_url: Option<String>,
+    /// The page that shows a trace.
+    pub trace_url: TracePage,
 }
 
 /// The ratio is never NaN.
@@ -47,17 +46,12 @@ impl Default for TelemetrySettings {
             sample_ratio: 0.01,
             service_name: "pushpost".to_owned(),
             resource: Vec::new(),
-            trace_url: None,
+            trace_url: TracePage::default(),
         }
     }
 }
 
 impl TelemetrySettings {
-    /// The page that shows a trace, if one is configured.
-    pub fn trace_link(&self, trace_id: &str) -> Option<String> {
-        self.trace_url.as_ref().map(|url| url.replace(TRACE_ID, trace_id))
-    }
-
     /// `environment` may have variables of OpenTelemetry. They count for keys that are absent, and only if there is an
     /// endpoint: a platform sets them for all its services.
     pub(super) fn read(mut section: Section<'_>, environment: &[(String, String)]) -> Self {
@@ -95,7 +89,7 @@ impl TelemetrySettings {
                 .or(service_name)
                 .unwrap_or(default.service_name),
             resource,
-            trace_url: section.parsed("trace_url", trace_url),
+            trace_url: section.parsed("trace_url", TracePage::parse).unwrap_or_default(),
         };
         section.finish();
         settings
@@ -276,10 +270,4 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 fn not_empty(text: &str) -> Result<String, &'static str> {
     (!text.is_empty()).then(|| text.to_owned()).ok_or("must not be empty")
-}
-
-fn trace_url(text: &str) -> Result<String, &'static str> {
-    let is_page = text.starts_with("https://") || text.starts_with("http://");
-    let is_usable = is_page && text.matches(TRACE_ID).count() == 1;
-    is_usable.then(|| text.to_owned()).ok_or("must be a URL of a page with {trace_id} in it")
 }

@@ -80,7 +80,7 @@ pub use short_text::{AppVersion, UserId};
 pub use target::{References, RejectedToken, Target};
 pub use time_zone::TimeZone;
 pub use topic::{SubscriptionTerm, TopicName};
-pub use trace_context::{SpanId, TraceContext};
+pub use trace_context::{SpanId, TraceContext, TraceId};
 pub use ttl::{BadDuration, Ttl, duration_text, parse_duration, remaining_secs};
 pub use user_token::{
     BadUserToken, BadUserTokenKey, UserTokenAlgorithm, UserTokenClaims, UserTokenReason, UserTokenVerifier,

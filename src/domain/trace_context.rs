@@ -20,6 +20,10 @@ const STORED_BYTES: usize = 25;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(pub [u8; 8]);
 
+/// The id of a trace: 16 bytes, not all zero. Shown as hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TraceId(pub [u8; 16]);
+
 /// A span of a trace: what follows from it has it as its parent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
@@ -80,8 +84,8 @@ impl TraceContext {
     }
 
     /// The trace's id.
-    pub fn trace_id(&self) -> [u8; 16] {
-        self.trace
+    pub fn trace_id(&self) -> TraceId {
+        TraceId(self.trace)
     }
 
     /// The span's id.
@@ -118,10 +122,29 @@ impl SpanId {
     }
 }
 
+impl TraceId {
+    /// Reads the stored form. None: no version of Pushpost writes such a value.
+    pub fn from_stored(stored: &[u8]) -> Option<Self> {
+        stored.try_into().ok().map(Self)
+    }
+}
+
 impl fmt::Display for TraceContext {
     /// The trace id in hexadecimal, as logs name it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.trace))
+        write!(f, "{}", self.trace_id())
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

@@ -238,6 +238,7 @@ impl Core {
             node_lease: Arc::clone(&self.node_lease),
             metrics: Arc::clone(&self.metrics),
             tracer: self.tracer.clone(),
+            trace_page: config.telemetry.trace_url.clone(),
         });
         listeners.open(&state);
     }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use super::Error;
 use crate::domain::{
     AppId, DeliveryCounts, LaneId, LaneState, NotificationId, NotificationStatus, Priority, PushpostReason,
+    TraceId,
 };
 use crate::store::Session;
 
@@ -22,6 +23,8 @@ pub struct Status {
     pub metadata: Option<Vec<u8>>,
     /// What was addressed in vain, as JSON. None: everything was found.
     pub unmatched: Option<Vec<u8>>,
+    /// The trace that it is recorded in. None: it is not traced.
+    pub trace_id: Option<TraceId>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When it is to be sent, if the request says so.
@@ -107,10 +110,10 @@ pub async fn read(conn: &mut Session, app: AppId, id: NotificationId) -> Result<
                                              where lane_id = waited.lane_id and ended_at >= waited.until), 'infinity')
                  and c.began_at < waited.until and c.state <> $3
                order by c.ended_at desc limit $4) h
-             where n.notification_id = $1 and n.due_at <= now()
+             where n.notification_id = $1 and n.app_id = $2 and n.due_at <= now()
              order by "from" desc, lane_id limit $4
            )
-           select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at,
+           select n.priority, n.label, n.metadata, n.unmatched, n.created_at, n.send_at, n.expires_at, n.trace_id,
                   n.due_at, n.due_at <= now() as "due!", n.target_count is not null as "expanded!",
                   n.cancelled_at, n.audience_cancelled or coalesce(r.requested, false) as "stopped!",
                   coalesce(r.accepted, 0) as "accepted!", coalesce(r.rejected, 0) as "rejected!",
@@ -143,6 +146,7 @@ struct StatusRow {
     label: Option<String>,
     metadata: Option<Vec<u8>>,
     unmatched: Option<Vec<u8>>,
+    trace_id: Option<Vec<u8>>,
     created_at: DateTime<Utc>,
     send_at: Option<DateTime<Utc>>,
     expires_at: DateTime<Utc>,
@@ -182,6 +186,7 @@ impl StatusRow {
             label: self.label,
             metadata: self.metadata,
             unmatched: self.unmatched,
+            trace_id: self.trace_id.as_deref().and_then(TraceId::from_stored),
             created_at: self.created_at,
             send_at: self.send_at,
             expires_at: self.expires_at,

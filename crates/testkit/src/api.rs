@@ -91,6 +91,7 @@ impl TestApi {
             node_lease,
             metrics: Metrics::new(),
             tracer: pushpost::telemetry::trace::Tracer::default(),
+            trace_page: pushpost::telemetry::trace::TracePage::default(),
         });
         Self { database, shop, other, health, router: router(state, Surface::All) }
     }

@@ -32,5 +32,5 @@ pub(super) async fn cancel(
     let id = id.notification()?;
     let found = cancel::cancel(&state.pool, caller.app.id, id).await?;
     let found = found.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    Ok(Json(Notification::of(&caller.app, id, &found)).into_response())
+    Ok(Json(Notification::of(&caller.app, id, &found, &state.trace_page)).into_response())
 }

@@ -58,7 +58,11 @@ pub(super) async fn list(
     let after = asked.after.as_deref().and_then(|bytes| Uuid::from_slice(bytes).ok()).map(NotificationId);
     let page = list::list(&state.pool, caller.app.id, &filter, after, asked.limit).await?;
     let next_cursor = page.next.map(|last| asked.cursor(&state.installation, last.0.as_bytes()));
-    let items = page.items.iter().map(|(id, found)| Notification::of(&caller.app, *id, found)).collect();
+    let items = page
+        .items
+        .iter()
+        .map(|(id, found)| Notification::of(&caller.app, *id, found, &state.trace_page))
+        .collect();
     Ok(Json(NotificationList { items, next_cursor }).into_response())
 }
 

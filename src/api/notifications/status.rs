@@ -19,6 +19,7 @@ use crate::api::time::Timestamp;
 use crate::domain::{App, DeliveryCounts, NotificationId};
 use crate::notifications::status::{self, NotificationState};
 use crate::store::status::HeldTime;
+use crate::telemetry::trace::TracePage;
 
 /// A notification as it stands.
 #[derive(Serialize, ToSchema, Debug)]
@@ -35,7 +36,8 @@ use crate::store::status::HeldTime;
     "held": [{
         "lane": "fcm", "state": "paused", "why": "lane_paused", "from": "2026-11-28T09:00:00.000Z",
         "to": "2026-11-28T09:00:00.100Z"
-    }]
+    }],
+    "trace_url": null
 }))]
 pub(super) struct Notification<'a> {
     /// The notification's id.
@@ -72,6 +74,9 @@ pub(super) struct Notification<'a> {
     unmatched: UnmatchedAnswer<'a>,
     /// The times in which a lane held its devices back, the last 100 in the order in which they began.
     held: Vec<LaneHold<'a>>,
+    /// A page that shows its trace (`telemetry.trace_url`); null if it is not traced, or no such page is configured.
+    #[schema(required)]
+    trace_url: Option<String>,
 }
 
 /// Devices of a notification by outcome.
@@ -132,11 +137,16 @@ pub(super) async fn get(
     let id = id.notification()?;
     let found =
         status::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    Ok(Json(Notification::of(&caller.app, id, &found)).into_response())
+    Ok(Json(Notification::of(&caller.app, id, &found, &state.trace_page)).into_response())
 }
 
 impl<'a> Notification<'a> {
-    pub(super) fn of(app: &App, id: NotificationId, state: &'a NotificationState) -> Self {
+    pub(super) fn of(
+        app: &App,
+        id: NotificationId,
+        state: &'a NotificationState,
+        trace_page: &TracePage,
+    ) -> Self {
         let NotificationState { stored, metadata, unmatched } = state;
         Self {
             id: id.to_string(),
@@ -152,6 +162,7 @@ impl<'a> Notification<'a> {
             counts: CountsAnswer::from(&stored.counts),
             unmatched: unmatched.into(),
             held: stored.held.iter().map(|lane| LaneHold::of(app, lane)).collect(),
+            trace_url: stored.trace_id.and_then(|trace| trace_page.url(trace)),
         }
     }
 }
@@ -210,6 +221,7 @@ mod tests {
             label: Some("orders".to_owned()),
             metadata: Some(br#"{"order":"789"}"#.to_vec()),
             unmatched: None,
+            trace_id: None,
             created_at: DateTime::UNIX_EPOCH,
             send_at: None,
             expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(1),
@@ -225,11 +237,11 @@ mod tests {
             }],
         };
         let state = NotificationState::read(status).expect("as stored");
-        let answer = Notification::of(&app(), NotificationId(Uuid::nil()), &state);
+        let answer = Notification::of(&app(), NotificationId(Uuid::nil()), &state, &TracePage::default());
         let text = serde_json::to_string(&answer).expect("plain");
         insta::assert_snapshot!(
             text,
-            @r#"{"id":"ntf_00000000000000000000000000000000","status":"sending","priority":"high","label":"orders","metadata":{"order":"789"},"created_at":"1970-01-01T00:00:00.000Z","send_at":null,"expires_at":"1970-01-01T01:00:00.000Z","started_at":null,"done_at":null,"counts":{"targets":5,"pending":2,"accepted":3,"unknown":0,"rejected":0,"token_dead":0,"expired":0,"cancelled":0},"unmatched":{"users":[],"users_total":0,"devices":[],"devices_total":0},"held":[{"lane":"apns-production","state":"suspended","why":"InvalidProviderToken","from":"1970-01-01T00:00:02.000Z","to":null}]}"#
+            @r#"{"id":"ntf_00000000000000000000000000000000","status":"sending","priority":"high","label":"orders","metadata":{"order":"789"},"created_at":"1970-01-01T00:00:00.000Z","send_at":null,"expires_at":"1970-01-01T01:00:00.000Z","started_at":null,"done_at":null,"counts":{"targets":5,"pending":2,"accepted":3,"unknown":0,"rejected":0,"token_dead":0,"expired":0,"cancelled":0},"unmatched":{"users":[],"users_total":0,"devices":[],"devices_total":0},"held":[{"lane":"apns-production","state":"suspended","why":"InvalidProviderToken","from":"1970-01-01T00:00:02.000Z","to":null}],"trace_url":null}"#
         );
     }
 }

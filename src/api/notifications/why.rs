@@ -29,7 +29,8 @@ use crate::notifications::why::{self, Segment, Why};
         "cause": "attempt", "from": "2026-11-28T09:00:12.400Z", "to": "2026-11-28T09:00:12.520Z", "seconds": 0.12,
         "lane": "fcm", "attempt": 1, "reason": null, "action": null
     }],
-    "summary": "Waited 12.4 s: lane fcm was throttled (RESOURCE_EXHAUSTED). Then accepted at attempt 1."
+    "summary": "Waited 12.4 s: lane fcm was throttled (RESOURCE_EXHAUSTED). Then accepted at attempt 1.",
+    "trace_url": "https://grafana.example.com/explore?trace=4bf92f3577b34da6a3ce929d0e0e4736"
 }))]
 pub(super) struct WhyAnswer<'a> {
     /// The notification's id.
@@ -57,6 +58,10 @@ pub(super) struct WhyAnswer<'a> {
     segments: Vec<SegmentAnswer<'a>>,
     /// One sentence per segment.
     summary: &'a str,
+    /// A page that shows the notification's trace (`telemetry.trace_url`); null if the notification is not traced, or no such page
+    /// is configured.
+    #[schema(required)]
+    trace_url: Option<String>,
 }
 
 /// A part of a device's time, with one cause.
@@ -123,7 +128,8 @@ pub(super) async fn why(
         let missing = if is_known { NotFoundKind::DeviceOfNotification } else { NotFoundKind::Id };
         return Err(ApiError::NotFound(missing));
     };
-    Ok(Json(WhyAnswer::of(app, &state.installation, id, &found)).into_response())
+    let trace_url = found.trace_id.and_then(|trace| state.trace_page.url(trace));
+    Ok(Json(WhyAnswer::of(app, &state.installation, id, &found, trace_url)).into_response())
 }
 
 /// The device that is asked for, as it is written.
@@ -136,7 +142,13 @@ fn device(parameters: &mut Parameters) -> Option<String> {
 }
 
 impl<'a> WhyAnswer<'a> {
-    fn of(app: &App, key: &InstallationKey, id: NotificationId, why: &'a Why) -> Self {
+    fn of(
+        app: &App,
+        key: &InstallationKey,
+        id: NotificationId,
+        why: &'a Why,
+        trace_url: Option<String>,
+    ) -> Self {
         Self {
             notification: id.to_string(),
             device: why.device.map(|device| key.device_id(app.id, device)),
@@ -148,6 +160,7 @@ impl<'a> WhyAnswer<'a> {
             precision: why.precision.as_str(),
             segments: why.segments.iter().map(SegmentAnswer::of).collect(),
             summary: &why.summary,
+            trace_url,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `[telemetry]`, and the variables of OpenTelemetry.
 
 use super::*;
+use crate::domain::TraceId;
 
 const ON: &str = "[telemetry]\notlp_endpoint = \"http://collector:4318/\"\n";
 
@@ -80,9 +81,12 @@ fn a_header_of_the_collector_is_not_shown() {
 #[test]
 fn a_link_names_the_trace() {
     let page = format!("{ON}trace_url = \"https://grafana.example/explore?trace={{trace_id}}&x=1\"\n");
-    let link = read(&page, &[]).trace_link("4bf9");
-    assert_eq!(link.as_deref(), Some("https://grafana.example/explore?trace=4bf9&x=1"));
-    assert_eq!(read(ON, &[]).trace_link("4bf9"), None);
+    let link = read(&page, &[]).trace_url.url(TraceId([0x4b; 16]));
+    assert_eq!(
+        link.as_deref(),
+        Some("https://grafana.example/explore?trace=4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b&x=1")
+    );
+    assert_eq!(read(ON, &[]).trace_url.url(TraceId([0x4b; 16])), None);
 }
 
 #[test]

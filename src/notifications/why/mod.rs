@@ -9,7 +9,7 @@ mod words;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use super::history::WaitCause;
-use crate::domain::{App, AppId, DeliveryStatus, DeviceId, LaneKey, NotificationId};
+use crate::domain::{App, AppId, DeliveryStatus, DeviceId, LaneKey, NotificationId, TraceId};
 use crate::store;
 use crate::store::SessionPool;
 use crate::store::deliveries::{CourseEnd, DeviceCourse};
@@ -25,6 +25,8 @@ pub struct Why {
     pub created_at: DateTime<Utc>,
     /// When it was due.
     pub due_at: DateTime<Utc>,
+    /// The trace that the notification is recorded in. None: it is not traced.
+    pub trace_id: Option<TraceId>,
     /// When the device ended. None: it waits.
     pub ended_at: Option<DateTime<Utc>>,
     /// The sum of all segments.
@@ -116,6 +118,7 @@ impl Why {
             status: end.status,
             created_at,
             due_at: course.due_at.trunc_subsecs(3),
+            trace_id: course.trace_id,
             ended_at: end.at.map(|_| until),
             total: until - created_at,
             precision: if is_shared { Precision::Receipt } else { Precision::Device },

@@ -277,6 +277,7 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
         metadata: new.metadata.as_deref(),
         unmatched: new.unmatched.as_deref(),
         content: serde_json::to_vec(&*new.content).unwrap_or_default(),
+        trace_id: new.trace.map(|trace| trace.trace_id()),
     });
     let trace = new.job_trace();
     let window_secs = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);

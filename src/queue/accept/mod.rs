@@ -27,7 +27,7 @@ use super::notifier::Notifier;
 use super::recorder::OutcomeRecorder;
 use crate::domain::{
     App, Content, FanOut, Idempotency, NotificationId, RejectedToken, ScheduledAudience, SendTime, SpanId,
-    Target, TraceContext, Ttl,
+    Target, TraceContext, TraceId, Ttl,
 };
 use crate::store::tokens::LoadedDevices;
 use crate::store::{DatabaseTime, Purpose, SessionPool};
@@ -137,6 +137,11 @@ pub struct SendTrace {
 }
 
 impl SendTrace {
+    /// The trace's id.
+    pub(super) fn trace_id(&self) -> TraceId {
+        self.context.trace_id()
+    }
+
     /// The trace of a notification that a request with this span sends.
     pub fn of_request(request: TraceContext) -> Self {
         Self { context: request.child(), request: request.span_id() }

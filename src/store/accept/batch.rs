@@ -7,7 +7,7 @@ use super::JobTerms;
 
 use crate::domain::{
     AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, References, RejectedToken,
-    TraceContext,
+    TraceContext, TraceId,
 };
 
 /// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
@@ -25,6 +25,7 @@ pub struct AcceptBatch {
     pub(super) metadata: Vec<Option<Vec<u8>>>,
     pub(super) unmatched: Vec<Option<Vec<u8>>>,
     pub(super) content: Vec<Vec<u8>>,
+    pub(super) trace_id: Vec<Option<TraceId>>,
 
     pub(super) job_notification: Vec<Uuid>,
     pub(super) job_lane: Vec<i32>,
@@ -98,6 +99,8 @@ pub struct NotificationRow<'a> {
     pub unmatched: Option<&'a [u8]>,
     /// The validated request as JSON.
     pub content: Vec<u8>,
+    /// The trace that it is recorded in. None: it is not traced.
+    pub trace_id: Option<TraceId>,
 }
 
 /// The part of a notification's audience that is resolved after the answer.
@@ -149,6 +152,7 @@ impl AcceptBatch {
         self.metadata.push(row.metadata.map(<[u8]>::to_vec));
         self.unmatched.push(row.unmatched.map(<[u8]>::to_vec));
         self.content.push(row.content);
+        self.trace_id.push(row.trace_id);
     }
 
     /// Adds a job of ascending devices: leased to `node`, or waiting.
@@ -239,8 +243,20 @@ impl AcceptBatch {
 /// A column of traces. None if no trace is recorded, which costs the statement nothing: Postgres takes null for a column of
 /// nulls.
 pub(super) fn trace_column(traces: &[Option<TraceContext>]) -> Option<Vec<Option<Vec<u8>>>> {
-    let is_any = traces.iter().any(Option::is_some);
-    is_any.then(|| traces.iter().map(|trace| trace.map(|trace| trace.to_stored().to_vec())).collect())
+    column_of_some(traces, |trace| trace.to_stored().to_vec())
+}
+
+/// The same for the ids of traces.
+pub(super) fn trace_id_column(ids: &[Option<TraceId>]) -> Option<Vec<Option<Vec<u8>>>> {
+    column_of_some(ids, |id| id.0.to_vec())
+}
+
+fn column_of_some<T: Copy>(
+    values: &[Option<T>],
+    to_stored: impl Fn(T) -> Vec<u8>,
+) -> Option<Vec<Option<Vec<u8>>>> {
+    let is_any = values.iter().any(Option::is_some);
+    is_any.then(|| values.iter().map(|value| value.map(&to_stored)).collect())
 }
 
 /// The length of a flat array as Postgres takes it. A batch is bounded far below 2^31 devices.

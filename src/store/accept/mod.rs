@@ -19,7 +19,7 @@ pub use targets::JobTerms;
 use super::Error;
 use crate::domain::{DeliveryStatus, DeviceId, JobId, LaneId, NotificationId, Priority};
 use crate::store::Session;
-use batch::trace_column;
+use batch::{trace_column, trace_id_column};
 
 /// A job as it was stored.
 #[derive(Debug)]
@@ -78,13 +78,14 @@ macro_rules! insert_batch {
                 + r#"
         new_notifications as (
           insert into notifications (notification_id, app_id, priority, send_at, due_at, expires_at, once, by_user,
-                                     target_count, label, metadata, unmatched, content)
+                                     target_count, label, metadata, unmatched, content, trace_id)
           select id, app, priority, send_at, greatest(send_at, now()),
                  greatest(send_at, now()) + make_interval(secs => ttl_secs), once, by_user, target_count,
-                 label, metadata, unmatched, content
+                 label, metadata, unmatched, content, trace_id
           from unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::boolean[], $6::boolean[], $7::int[],
-                      $8::text[], $9::bytea[], $10::bytea[], $11::bytea[], $38::timestamptz[])
-            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content, send_at)
+                      $8::text[], $9::bytea[], $10::bytea[], $11::bytea[], $38::timestamptz[], $43::bytea[])
+            as incoming(id, app, priority, ttl_secs, once, by_user, target_count, label, metadata, unmatched, content, send_at,
+                        trace_id)
           "#
                 + $stored
                 + r#"),
@@ -175,7 +176,8 @@ macro_rules! insert_batch {
             &$batch.fan_out_send_at as &[Option<DateTime<Utc>>],
             &$batch.job_due_at as &[Option<DateTime<Utc>>],
             trace_column(&$batch.job_trace) as Option<Vec<Option<Vec<u8>>>>,
-            trace_column(&$batch.fan_out_trace) as Option<Vec<Option<Vec<u8>>>>
+            trace_column(&$batch.fan_out_trace) as Option<Vec<Option<Vec<u8>>>>,
+            trace_id_column(&$batch.trace_id) as Option<Vec<Option<Vec<u8>>>>
             $(, $more)*
         )
         .fetch_all(&mut *$conn)
@@ -231,7 +233,7 @@ pub async fn insert_keyed(
         with new_keys as (
           insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
           select app, key, request, id, answer
-          from unnest($43::smallint[], $44::bytea[], $45::bytea[], $46::uuid[], $47::bytea[])
+          from unnest($44::smallint[], $45::bytea[], $46::bytea[], $47::uuid[], $48::bytea[])
             as incoming(app, key, request, id, answer)
           order by app, key
           on conflict do nothing

@@ -6,7 +6,7 @@ use bit_vec::BitVec;
 use chrono::{DateTime, Utc};
 
 use super::{Error, LaneStop, RecordedAttempt, attempts, erased};
-use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte};
+use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, OutcomeByte, TraceId};
 use crate::store::sessions::begin_with;
 use crate::store::{Session, SessionPool};
 
@@ -22,6 +22,8 @@ pub struct DeviceCourse {
     pub created_at: DateTime<Utc>,
     /// When it was due.
     pub due_at: DateTime<Utc>,
+    /// The trace that it is recorded in. None: it is not traced.
+    pub trace_id: Option<TraceId>,
     /// The device. None: there is none to name, because it was erased, was not found, or stands for a token without a device.
     pub device: Option<DeviceId>,
     /// How the course ends.
@@ -92,7 +94,7 @@ async fn read(
     asked: Option<DeviceId>,
 ) -> Result<Option<DeviceCourse>, Error> {
     let row = sqlx::query!(
-        r#"select now() as "now!", created_at, due_at, cancelled_at, audience_cancelled,
+        r#"select now() as "now!", created_at, due_at, cancelled_at, audience_cancelled, trace_id,
                   exists (select from fan_outs f where f.notification_id = n.notification_id) as "is_searching!"
            from notifications n where notification_id = $1 and app_id = $2"#,
         id.0,
@@ -105,6 +107,7 @@ async fn read(
         now: row.now,
         created_at: row.created_at,
         due_at: row.due_at,
+        trace_id: row.trace_id.as_deref().and_then(TraceId::from_stored),
         device: None,
         end: CourseEnd::Searching,
         steps: Vec::new(),

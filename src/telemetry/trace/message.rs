@@ -43,7 +43,7 @@ fn message(span: &Span, clock: &TraceClock) -> Message {
     let remote = if span.has_remote_parent { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
     let status = Status { code: ERROR, ..Status::default() };
     Message {
-        trace_id: span.context.trace_id().to_vec(),
+        trace_id: span.context.trace_id().0.to_vec(),
         span_id: span.context.span_id().0.to_vec(),
         parent_span_id: span.parent.map(|parent| parent.0.to_vec()).unwrap_or_default(),
         flags: u32::from(span.context.flags()) | SpanFlags::ContextHasIsRemoteMask as u32 | remote,

@@ -8,6 +8,7 @@
 mod collector;
 mod export;
 mod message;
+mod page;
 mod span;
 mod spans;
 
@@ -24,6 +25,7 @@ use super::metrics::Counter;
 use crate::domain::TraceContext;
 
 pub use export::TraceExporter;
+pub use page::TracePage;
 pub use span::{Span, SpanKind, SpanValue};
 pub use spans::{AttemptSpan, ExpandSpan, JobPath, JobSpan, JobTrace, RequestSpan, SendSpan, SettleSpan};
 
