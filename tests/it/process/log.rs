@@ -6,10 +6,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 use tokio::time::timeout;
 
+use pushpost_testkit::json::fcm_targets;
 use pushpost_testkit::processes::TestProcess;
-use pushpost_testkit::wait::WAIT_MAX;
+use pushpost_testkit::wait::{WAIT_MAX, until};
 
 const LOSS: &str = "log lines were dropped";
+/// Many times the memory of lines that wait for a reader (1 MiB), and far less than what is logged meanwhile.
+const LOG_QUEUE_TIMES: u64 = 32 << 20;
 
 /// Requests, until more was logged than a pipe and a queue take.
 async fn log_much(process: &TestProcess, key: &str) {
@@ -19,6 +22,34 @@ async fn log_much(process: &TestProcess, key: &str) {
         let answer = process.ask(Method::PUT, "/v1/devices", key, Some(&body)).await;
         assert!(answer.status.is_success(), "{answer:?}");
     }
+}
+
+/// The memory of the process as the kernel counts it.
+fn resident_bytes(process: &TestProcess) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Each push reaches the provider and is recorded.
+async fn assert_pushes_end(process: &TestProcess) {
+    const PUSHES: usize = 50;
+    let key = process.key("send,read").await;
+    let mut ids = Vec::new();
+    for number in 0..PUSHES {
+        let body = json!({"to": {"tokens": fcm_targets(&format!("p{number}-"), 1)}, "title": "Hi"});
+        let sent = process.ask(Method::POST, "/v1/notifications", &key, Some(&body)).await;
+        assert_eq!(sent.status, 202, "{sent:?}");
+        ids.push(sent.body["id"].as_str().unwrap().to_owned());
+    }
+    for id in ids {
+        until("the push is accepted", async || {
+            let status = process.ask(Method::GET, &format!("/v1/notifications/{id}"), &key, None).await;
+            status.body["counts"]["accepted"] == 1
+        })
+        .await;
+    }
+    assert_eq!(process.simulator.ledger().accepted_count(), PUSHES as u64);
 }
 
 async fn until_lost(log: &mut BufReader<ChildStderr>) -> String {
@@ -41,6 +72,11 @@ async fn a_log_that_is_not_read_delays_nothing_and_its_loss_is_reported_once() {
     let mut log = process.serve_into_pipe().await;
     let backend = process.key("devices").await;
     log_much(&process, &backend).await;
+    let full = resident_bytes(&process);
+    assert_pushes_end(&process).await;
+    log_much(&process, &backend).await;
+    let grown = resident_bytes(&process).saturating_sub(full);
+    assert!(grown < LOG_QUEUE_TIMES, "{grown} bytes more, while nothing reads the log");
     let health = process.ask(Method::GET, "/healthz", &backend, None).await;
     assert_eq!(health.status, 200);
 

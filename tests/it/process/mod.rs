@@ -2,6 +2,7 @@
 //! descriptors, a log that is not read, the whole log from first line to last.
 
 mod backup;
+mod clock;
 mod commands;
 mod config_check;
 mod descriptors;
