@@ -1,4 +1,4 @@
-//! No secret is answered in a problem, logged, or in the metrics (promise 9): the whole stderr of the process, at level `trace`, while it
+//! No secret is answered in a problem, logged, in the metrics or in a span (promise 9): the whole stderr of the process, at level `trace`, while it
 //! sends, fails, panics and gets odd answers.
 
 use http::Method;
@@ -7,6 +7,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use pushpost_testkit::collector::{SeenSpan, TestCollector};
 use pushpost_testkit::installation::CONFIG;
 use pushpost_testkit::processes::TestProcess;
 use pushpost_testkit::processes::signal;
@@ -15,6 +16,7 @@ use pushpost_testkit::wait::WAIT_MAX;
 
 const SEND: &str = "/v1/notifications";
 const DEVICES: &str = "/v1/devices";
+const USER: &str = "user-of-the-secrets";
 const TEXT: &str = "Your-code-is-493817-for-nobody-else";
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -175,7 +177,7 @@ fn odd_answers(secrets: &Secrets) -> Vec<Rule> {
 }
 
 async fn put(process: &TestProcess, secrets: &Secrets, platform: &str, token: &str) {
-    let body = json!({"platform": platform, "token": token, "user": "u1"});
+    let body = json!({"platform": platform, "token": token, "user": USER});
     let answer = process.ask(Method::PUT, DEVICES, &secrets.backend, Some(&body)).await;
     assert!(answer.status.is_success(), "{answer:?}");
 }
@@ -183,7 +185,7 @@ async fn put(process: &TestProcess, secrets: &Secrets, platform: &str, token: &s
 /// Sends to everything of the user, and waits until it is done.
 async fn send(process: &TestProcess, secrets: &Secrets) {
     let body =
-        json!({"to": {"users": ["u1"]}, "title": TEXT, "body": TEXT, "data": {"code": TEXT}, "ttl": "1h"});
+        json!({"to": {"users": [USER]}, "title": TEXT, "body": TEXT, "data": {"code": TEXT}, "ttl": "1h"});
     let sent = process.ask(Method::POST, SEND, &secrets.backend, Some(&body)).await;
     assert_eq!(sent.status, 202, "{sent:?}");
     let path = format!("{SEND}/{}", sent.body["id"].as_str().unwrap());
@@ -250,11 +252,29 @@ async fn break_sources(process: &mut TestProcess) {
     process.until_logged("can't be set up").await;
 }
 
+/// No exported span has a secret or the user. There are spans of refusals, of attempts and of failures.
+fn assert_spans_are_clean(collector: &TestCollector, process: &TestProcess, secrets: &Secrets) {
+    let (spans, posted) = (collector.spans(), collector.posted());
+    let is_of_client = |span: &&SeenSpan| span.kind == "CLIENT" && span.name == "POST";
+    assert!(spans.iter().filter(is_of_client).count() > 5, "attempts have spans");
+    let status = |span: &SeenSpan| span.attributes.get("http.response.status_code").and_then(Value::as_u64);
+    let is_refusal = |span: &&SeenSpan| span.kind == "SERVER" && status(span).is_some_and(|code| code >= 400);
+    assert!(spans.iter().filter(is_refusal).count() > 50, "refusals have spans");
+    let has = |text: &str| posted.windows(text.len()).any(|window| window == text.as_bytes());
+    for (name, secret) in secrets.all(process) {
+        assert!(!has(&secret), "{name} ({secret}) in a span");
+    }
+    assert!(!has(USER), "the user in a span");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_token_key_or_text_is_answered_or_logged() {
     let mut process = TestProcess::create().await;
     process.variable("PUSHPOST_LOG", "trace");
     process.variable("RUST_BACKTRACE", "1");
+    let collector = TestCollector::start().await;
+    process.variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
+    process.variable("PUSHPOST__TELEMETRY__SAMPLE_RATIO", "1");
     // It fails in every way.
     process.expect_log("");
     for (name, value) in [("RETRY_INITIAL", "20ms"), ("RETRY_THROTTLED", "40ms"), ("RETRY_MAX", "40ms")] {
@@ -288,6 +308,7 @@ async fn no_token_key_or_text_is_answered_or_logged() {
     for secret in secrets.given() {
         assert!(!answers.contains(secret), "{secret} in an answer: {answers}");
     }
+    assert_spans_are_clean(&collector, &process, &secrets);
     for (name, secret) in secrets.all(&process) {
         let lines: Vec<_> = log.lines().filter(|line| line.contains(&secret)).take(3).collect();
         assert!(lines.is_empty(), "{name} ({secret}) in the log: {lines:#?}");
