@@ -132,6 +132,17 @@ async fn a_node_that_waits_for_its_database_serves_the_pages_to_operators() {
 }
 
 #[test]
+fn every_document_is_served() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).expect("a folder");
+    let names = files.filter_map(|file| {
+        let name = file.expect("a file").file_name().into_string().expect("a plain name");
+        name.strip_suffix(".md").map(str::to_owned)
+    });
+    let unserved: Vec<String> = names.filter(|name| document(name).is_none()).collect();
+    assert!(unserved.is_empty(), "not in the list of documents: {unserved:?}");
+}
+
+#[test]
 fn headings_of_the_same_words_have_anchors_of_their_own() {
     let article = markdown::article(
         "# A\n## B `c` & D\ntext <!-- mark -->\n## B c D\n| x |\n|:-:|\n| [y](queue.md#claim) [z](../z.sh) |\n",
