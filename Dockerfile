@@ -3,6 +3,8 @@
 #   docker build -t pushpost .                      with Postgres's programs: runs without a database of its own
 #   docker build -t pushpost:slim --target slim .   without: needs database.url; of the root it writes to nothing
 #
+# --build-arg PUSHPOST_COMMIT="$(git rev-parse --short=12 HEAD)" has the metric pushpost_build_info name the commit.
+#
 # The image with Postgres writes to /tmp and to the volume /var/lib/pushpost:
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 8080:8080 \
 #     -v pushpost:/var/lib/pushpost -v ./config:/etc/pushpost -e PUSHPOST_CONFIG=/etc/pushpost/pushpost.toml pushpost
@@ -12,7 +14,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential cmake \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY .sqlx .sqlx
 COPY migrations migrations
 COPY benches benches
@@ -20,7 +22,9 @@ COPY crates crates
 COPY docs docs
 COPY src src
 COPY tests tests
-RUN SQLX_OFFLINE=true cargo build --profile dist --locked --bin pushpost
+# Last, because all that follows a changed argument is built again.
+ARG PUSHPOST_COMMIT=
+RUN SQLX_OFFLINE=true PUSHPOST_COMMIT="$PUSHPOST_COMMIT" cargo build --profile dist --locked --bin pushpost
 
 FROM debian:bookworm-slim AS slim
 RUN apt-get update \

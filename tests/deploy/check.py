@@ -183,6 +183,8 @@ def image() -> None:
             for source in words[:-1]:
                 expect((ROOT / source).exists(), f"Dockerfile: {source} does not exist")
                 expect(f"!{source}" in ignore, f".dockerignore: {source} is left out")
+    expect("ARG PUSHPOST_COMMIT" in text and 'PUSHPOST_COMMIT="$PUSHPOST_COMMIT" cargo build' in text,
+           "Dockerfile: the build is told its commit, because the image has no checkout")
     built = re.search(r"--profile (\w+)", text)
     copied = re.search(r"--from=build /build/target/(\w+)/pushpost", text)
     expect(built is not None and copied is not None and built[1] == copied[1], "Dockerfile: the profile that is copied")

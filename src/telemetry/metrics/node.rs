@@ -7,10 +7,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::label::{SecondsGauge, label_words};
 use super::names::Names;
 
-/// The commit that this was built from, if the build was told.
+/// The commit that this was built from, if the build was told (`build.rs`).
 const COMMIT: &str = match option_env!("PUSHPOST_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
+    Some(commit) if !commit.is_empty() => commit,
+    _ => "unknown",
 };
 
 label_words! {
