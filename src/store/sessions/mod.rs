@@ -12,6 +12,8 @@
 
 mod connect;
 mod database_time;
+mod delivery_counts;
+mod event_notices;
 mod executor;
 mod faults;
 mod hosts;
@@ -19,6 +21,7 @@ mod listener;
 mod orphans;
 mod pool;
 mod setup;
+mod shared_state;
 mod transaction;
 
 use std::fmt;
@@ -68,7 +71,7 @@ struct PooledConnection {
 /// What is known about a connection, apart from it, so that both can be borrowed.
 struct SessionState {
     backend: ServerProcess,
-    /// Rises when connections are distrusted: see [`pool::SharedPoolState::distrust`].
+    /// Rises when connections are distrusted: see [`shared_state::SharedPoolState::distrust`].
     generation: u64,
     /// A statement has begun and not ended.
     busy: bool,
@@ -99,27 +102,6 @@ impl Session {
     /// The platforms that this node knows by their numbers.
     pub fn platforms(&self) -> &Platforms {
         &self.pool.platforms
-    }
-
-    /// Counts devices of a lane that a statement of this session has ended: at once, or after the commit of the present
-    /// transaction. What is rolled back, or has no answer to its commit, is not counted.
-    pub(super) fn count_delivery(&mut self, lane: LaneId, status: DeliveryStatus, devices: u64) {
-        if devices == 0 {
-            return;
-        }
-        match self.is_in_transaction() {
-            InTransaction::No => self.pool.shared.count_delivery(lane, status, devices),
-            InTransaction::Yes | InTransaction::Abandoned => self.uncommitted.push((lane, status, devices)),
-        }
-    }
-
-    /// Notes that a statement of this session has written to the event log's outbox. The node's sequencer learns of it: at
-    /// once, or after the commit of the present transaction.
-    pub(super) fn note_events(&mut self) {
-        match self.is_in_transaction() {
-            InTransaction::No => self.pool.shared.new_events.notify_one(),
-            InTransaction::Yes | InTransaction::Abandoned => self.has_uncommitted_events = true,
-        }
     }
 
     /// Throws the connection away, and tells the server to end what still runs on it.

@@ -3,25 +3,24 @@
 //! sqlx's own pool pings each connection that comes back, without a deadline, and its place is lost for ever if the
 //! connection does not answer. This pool pings when it lends, with a deadline, and only a connection that was idle.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::task::TaskTracker;
 
 use super::hosts::{self, DatabaseHosts};
-use super::orphans::{Orphans, ServerProcess};
+use super::orphans::ServerProcess;
 use super::setup::{self, Purpose};
+use super::shared_state::SharedPoolState;
 use super::{DatabaseTime, PooledConnection, Session, faults};
-use crate::domain::{DeliveryStatus, LaneId, Platforms};
+use crate::domain::Platforms;
 use crate::store::error_text;
-use crate::telemetry::metrics::{DeliveryMetrics, Held, PoolMetrics, PostgresErrorClass, PostgresMetrics};
+use crate::telemetry::metrics::{Held, PoolMetrics, PostgresErrorClass, PostgresMetrics};
 
 /// Longest time of a connection attempt, with the statements that set the session up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,7 +61,7 @@ impl PoolLimits {
 /// Lends [`Session`]s to one kind of work. A clone is the same pool.
 #[derive(Clone)]
 pub struct SessionPool {
-    inner: Arc<PoolInner>,
+    pub(super) inner: Arc<PoolInner>,
 }
 
 /// A pool's limits and idle connections. Clones of a [`SessionPool`] share it.
@@ -97,22 +96,6 @@ struct PoolFailure {
     text: String,
 }
 
-/// What the pools of one database share.
-pub(super) struct SharedPoolState {
-    pub(super) hosts: DatabaseHosts,
-    pub(super) generation: AtomicU64,
-    pub(super) orphans: Orphans,
-    tasks: TaskTracker,
-    pools: Mutex<Vec<Weak<PoolInner>>>,
-    metrics: PostgresMetrics,
-    /// Where final outcomes are counted. Empty: nowhere.
-    deliveries: OnceLock<DeliveryMetrics>,
-    /// Is notified when the event log's outbox has something new.
-    pub(super) new_events: Arc<Notify>,
-    /// New connections write events.
-    pub(super) logs_events: AtomicBool,
-}
-
 impl SessionPool {
     /// A pool of at most `sessions_max` connections. None is opened before it is needed.
     pub fn new(options: PgConnectOptions, purpose: Purpose, sessions_max: u32) -> Self {
@@ -139,45 +122,8 @@ impl SessionPool {
         metrics: PostgresMetrics,
     ) -> Self {
         let hosts = hosts.into_iter().map(setup::without_parameters).collect();
-        let shared = SharedPoolState {
-            hosts: DatabaseHosts::new(hosts),
-            generation: AtomicU64::new(0),
-            orphans: Orphans::default(),
-            tasks: TaskTracker::new(),
-            pools: Mutex::default(),
-            metrics,
-            deliveries: OnceLock::new(),
-            new_events: Arc::default(),
-            logs_events: AtomicBool::new(true),
-        };
+        let shared = SharedPoolState::new(DatabaseHosts::new(hosts), metrics);
         Self::of(Arc::new(shared), purpose, sessions_max, PoolLimits::of(purpose), Platforms::default())
-    }
-
-    /// Has this pool and its siblings count the final outcomes that they commit. Called once, before the first of them.
-    pub fn count_deliveries_in(&self, deliveries: DeliveryMetrics) {
-        let _ = self.inner.shared.deliveries.set(deliveries);
-    }
-
-    /// Shows the final outcomes of a lane under this name, such as `shop/fcm`.
-    pub fn name_lane(&self, lane: LaneId, name: &str) {
-        if let Some(deliveries) = self.inner.shared.deliveries.get() {
-            deliveries.name_lane(lane, name);
-        }
-    }
-
-    /// Counts final outcomes that are known to be committed although the answer was lost.
-    pub fn count_delivery(&self, lane: LaneId, status: DeliveryStatus, devices: u64) {
-        self.inner.shared.count_delivery(lane, status, devices);
-    }
-
-    /// Has sessions of this pool and its siblings write no events. Called before the first of them connects.
-    pub fn log_no_events(&self) {
-        self.inner.shared.logs_events.store(false, Ordering::Release);
-    }
-
-    /// Is notified after a commit of this pool, or of one of its siblings, that has written events.
-    pub fn new_events(&self) -> Arc<Notify> {
-        Arc::clone(&self.inner.shared.new_events)
     }
 
     /// Another pool of the same database, for another purpose.
@@ -232,10 +178,7 @@ impl SessionPool {
             failure: Mutex::default(),
         };
         let inner = Arc::new(inner);
-        let mut pools = inner.shared.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Arc::downgrade(&inner));
-        drop(pools);
+        inner.shared.add(&inner);
         Self { inner }
     }
 
@@ -378,7 +321,7 @@ impl PoolInner {
 
     /// Throws away idle connections of this generation and older ones. The server ends their sessions, so that its
     /// connection slots are free before new connections are opened.
-    fn throw_away(&self, generation: u64) {
+    pub(super) fn throw_away(&self, generation: u64) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for idle in idle.extract_if(.., |idle| idle.held.state.generation <= generation) {
             self.shared.end_on_server(idle.held.state.backend);
@@ -399,40 +342,6 @@ impl PoolInner {
         held.idle_since = Instant::now();
         let idle = IdleConnection { held, _counted: Held::new(&self.metrics.idle) };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
-    }
-}
-
-impl SharedPoolState {
-    pub(super) fn count_delivery(&self, lane: LaneId, status: DeliveryStatus, devices: u64) {
-        if let Some(deliveries) = self.deliveries.get() {
-            deliveries.count(lane, status, devices);
-        }
-    }
-
-    /// Distrusts connections of this generation: no pool lends them any more. New ones belong to the next generation.
-    pub(super) fn distrust(&self, generation: u64) {
-        let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
-        if self.generation.compare_exchange(generation, generation + 1, done, failed).is_err() {
-            return;
-        }
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.throw_away(generation));
-    }
-
-    /// Tells the server to end a session after its connection was thrown away.
-    pub(super) fn end_on_server(self: &Arc<Self>, backend: ServerProcess) {
-        if self.orphans.add(backend) {
-            let shared = Arc::clone(self);
-            self.spawn(async move { shared.orphans.run(&shared.hosts).await });
-        }
-    }
-
-    /// Each task ends by a deadline of its own. At the end of the runtime they are dropped, and their connections
-    /// close.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Ok(runtime) = Handle::try_current() {
-            self.tasks.spawn_on(task, &runtime);
-        }
     }
 }
 

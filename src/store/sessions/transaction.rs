@@ -88,7 +88,7 @@ impl<'s> Transaction<'s> {
         if has_events {
             shared.new_events.notify_one();
         }
-        ended.into_iter().for_each(|(lane, status, devices)| shared.count_delivery(lane, status, devices));
+        ended.into_iter().for_each(|(lane, status, devices)| shared.deliveries.add(lane, status, devices));
         Ok(())
     }
 
