@@ -133,7 +133,7 @@ async fn plans_of_what_explains_a_notification_serve_many() {
         hot_statements::of_explanations(&observe, &requests, waits, ended).await;
     }
     run(&db.pool, FILL).await;
-    let mut faults = faults_of(&db, observe, waits, 8).await;
+    let mut faults = faults_of(&db, observe, waits, 6).await;
     faults.extend(faults_of(&db, requests, waits, 5).await);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
