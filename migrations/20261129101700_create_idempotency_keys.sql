@@ -1,29 +1,77 @@
--- Idempotency keys of requests that were accepted.
---
--- Not partitioned: a unique index of a partitioned table holds within a partition only, so a key would be free again at
--- midnight.
+-- Idempotency keys of requests that were accepted: kept for 24 h, in partitions by day (create_day), which are dropped whole.
 
 create table idempotency_keys (
+  day             date not null,
   app_id          smallint not null,
-  key_digest      bytea not null,
-  request_digest  bytea not null,
+  created_at      timestamptz not null,
+  target_count    int,
+  key_digest      uuid not null,
+  request_digest  uuid not null,
   notification_id uuid not null,
-  answer          bytea not null,
-  created_at      timestamptz not null default now(),
-  primary key (app_id, key_digest)
-);
+  acceptance      bytea
+) partition by range (day);
 comment on table idempotency_keys is
   'One row per accepted request with an idempotency key, written in the transaction of its notification.';
+comment on column idempotency_keys.day is 'The day of created_at in UTC.';
 comment on column idempotency_keys.key_digest is 'The first 16 bytes of the SHA-256 of the key.';
 comment on column idempotency_keys.request_digest is
   'The first 16 bytes of a SHA-256 over the JSON of the request. Spaces and the order of members do not change it.';
 comment on column idempotency_keys.notification_id is 'The notification of the first request with the key.';
-comment on column idempotency_keys.answer is 'The body of the first answer. A repeat gets the same bytes.';
-create index idempotency_keys_age on idempotency_keys (created_at);
+comment on column idempotency_keys.target_count is 'The number of targets in the first answer, if acceptance is null.';
+comment on column idempotency_keys.acceptance is
+  'What the first answer said, as JSON; null: the notification is queued, and everything that was addressed was found.';
 
--- No plan depends on how often a digest or an answer occurs.
-alter table idempotency_keys
-  alter column key_digest      set statistics 10,
-  alter column request_digest  set statistics 0,
-  alter column notification_id set statistics 0,
-  alter column answer          set statistics 0;
+-- Stores keys that are free, in the order given, which must be that of digest and app. Returns the notifications with keys that
+-- are not free: nothing of them is stored. `stored_at` is the time of the transaction.
+--
+-- A plain insert: with `on conflict` each row costs twice as much, so that is left to batches in which a key is taken. The error
+-- is caught here, so Postgres does not log it. The unique index is that of a day. So keys of the day before are looked up, and
+-- transactions near midnight come one after the other, because each could miss keys of another one that began on the other day.
+create function store_idempotency_keys(
+  stored_at timestamptz, apps smallint[], keys uuid[], requests uuid[], notifications uuid[], target_counts int[],
+  acceptances bytea[]
+) returns uuid[] language plpgsql as $$
+declare
+  today     date := (stored_at at time zone 'UTC')::date;
+  other_day date := today - 1;
+  taken     uuid[] := '{}';
+begin
+  -- A minute: longer than any of these transactions may take.
+  if (stored_at at time zone 'UTC')::time not between '00:01' and '23:59' then
+    perform pg_advisory_xact_lock(8103511264574269801);
+    if (stored_at at time zone 'UTC')::time > '12:00' then
+      other_day := today + 1;
+    end if;
+  end if;
+  if exists (select from idempotency_keys where day in (today - 1, other_day) and key_digest = any(keys)) then
+    taken := array(
+      select notification from unnest(apps, keys, notifications) as incoming(app, key, notification)
+      where exists (
+        select from idempotency_keys
+        where day in (today - 1, other_day) and key_digest = key and app_id = app
+          and created_at > stored_at - interval '24 hours'
+        offset 0));
+  end if;
+  begin
+    insert into idempotency_keys
+      (day, app_id, created_at, target_count, key_digest, request_digest, notification_id, acceptance)
+    select today, app, stored_at, target_count, key, request, notification, acceptance
+    from (select unnest(apps) as app, unnest(keys) as key, unnest(requests) as request, unnest(notifications) as notification,
+                 unnest(target_counts) as target_count, unnest(acceptances) as acceptance) incoming
+    where notification <> all(taken);
+  exception when unique_violation then
+    with stored as (
+      insert into idempotency_keys
+        (day, app_id, created_at, target_count, key_digest, request_digest, notification_id, acceptance)
+      select today, app, stored_at, target_count, key, request, notification, acceptance
+      from (select unnest(apps) as app, unnest(keys) as key, unnest(requests) as request, unnest(notifications) as notification,
+                   unnest(target_counts) as target_count, unnest(acceptances) as acceptance) incoming
+      where notification <> all(taken)
+      on conflict do nothing
+      returning notification_id)
+    select array_agg(notification) into taken
+    from unnest(notifications) as incoming(notification)
+    where not exists (select from stored where notification_id = notification);
+  end;
+  return coalesce(taken, '{}');
+end $$;

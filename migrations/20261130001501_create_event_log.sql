@@ -93,8 +93,8 @@ begin
   end loop;
 end $$;
 
--- Makes the partitions of a day: of notifications, targets, receipts and the event log. Calling it again changes nothing. The
--- caller sets lock_timeout. By LIKE and ATTACH (docs/queue.md#partition-changes).
+-- Makes the partitions of a day: of notifications, targets, receipts, idempotency keys and the event log. Calling it again
+-- changes nothing. The caller sets lock_timeout. By LIKE and ATTACH (docs/queue.md#partition-changes).
 create or replace procedure create_day(day date) language plpgsql as $$
 declare
   parent text;
@@ -102,7 +102,7 @@ declare
   col    text;
   target int;
 begin
-  foreach parent in array array['notifications', 'targets', 'receipts', 'event_log'] loop
+  foreach parent in array array['notifications', 'targets', 'receipts', 'idempotency_keys', 'event_log'] loop
     child := parent || '_' || to_char(day, 'YYYYMMDD');
     if exists (select 1 from pg_inherits where inhrelid = to_regclass(child)) then
       continue;
@@ -116,7 +116,13 @@ begin
     loop
       execute format('alter table %I alter column %I set statistics %s', child, col, target);
     end loop;
-    if parent = 'event_log' then
+    if parent = 'idempotency_keys' then
+      -- A unique index of the parent would have the day in it. Rows are only inserted until the day is dropped, and no plan
+      -- depends on statistics of them, so there is nothing to vacuum.
+      execute format('create unique index if not exists %I on %I (key_digest, app_id)', child || '_key', child);
+      execute format('alter table %I set (autovacuum_enabled = off)', child);
+      execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, child, day, day + 1);
+    elsif parent = 'event_log' then
       execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, child,
                      day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
     else

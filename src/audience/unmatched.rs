@@ -41,8 +41,12 @@ impl Unmatched {
 
     /// As the database keeps it; none if everything was found.
     pub fn to_stored(&self) -> Option<Vec<u8>> {
-        let is_any = self.users_total + self.devices_total > 0;
-        is_any.then(|| serde_json::to_vec(self).ok()).flatten()
+        (!self.is_empty()).then(|| serde_json::to_vec(self).ok()).flatten()
+    }
+
+    /// True if everything was found.
+    pub fn is_empty(&self) -> bool {
+        self.users_total + self.devices_total == 0
     }
 
     /// From what the database keeps.

@@ -1,19 +1,24 @@
-//! Duty: deletes idempotency keys that have been kept for a day.
+//! Duty: drops the partitions of idempotency keys in which each key is older than 24 h.
 
 use std::time::Duration;
 
+use super::HOUR;
 use crate::store;
 use crate::store::Session;
 
-/// Keys are kept for at least this long.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Time from the end of a pass to the next pass.
-pub(super) const PERIOD: Duration = Duration::from_secs(60);
-/// Keys of one statement. It takes a few milliseconds, and no request waits for it.
-const BATCH_KEYS: i64 = 1_000;
+pub(super) const PERIOD: Duration = HOUR;
 
-/// Runs one statement. True: there is more to delete.
+/// Drops the days before yesterday. One that another session holds is left for the next pass.
 pub(super) async fn step(conn: &mut Session) -> Result<bool, store::Error> {
-    let deleted = store::idempotency::delete_old(conn, KEPT.as_secs_f64(), BATCH_KEYS).await?;
-    Ok(deleted >= BATCH_KEYS.cast_unsigned())
+    for day in store::partitions::old_key_days(conn).await? {
+        match store::partitions::drop_key_day(conn, day).await {
+            Ok(()) => tracing::info!(%day, "partition of idempotency keys dropped: they are older than 24 h"),
+            Err(error) if error.is_lock_timeout() => {
+                tracing::warn!(%day, "partition of idempotency keys not dropped yet: another session holds it");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::send::{Replay, SendResult};
+use super::acceptance::Acceptance;
+use super::send::SendResult;
 use crate::domain::{AppId, Idempotency, IdempotencyKey};
 use crate::store;
 use crate::store::SessionPool;
-use crate::store::idempotency::StoredAnswer;
+use crate::store::idempotency::StoredKey;
 
 /// The results of requests that are refused before they come to the acceptor, in the order given. One that repeats an
 /// earlier request with its key gets the earlier answer: the configuration, and with it what is valid, may have changed
@@ -24,7 +25,8 @@ pub async fn replay_refused<E>(
         let Some(Idempotency { key, request }) = idempotency else { return Err(error) };
         let found = found.as_ref().map_err(|error| failed(Arc::clone(error)))?;
         let stored = found.get(&(app, key)).filter(|stored| stored.request == request).ok_or(error)?;
-        Ok(SendResult::Replayed(Replay { id: stored.notification, answer: stored.answer.clone() }))
+        let first = Acceptance::from_stored(&stored.acceptance).map_err(|error| failed(Arc::new(error)))?;
+        Ok(SendResult::Replayed(stored.notification, first))
     };
     refused.into_iter().map(result).collect()
 }
@@ -32,7 +34,7 @@ pub async fn replay_refused<E>(
 async fn find(
     pool: &SessionPool,
     keys: &[(AppId, IdempotencyKey)],
-) -> Result<HashMap<(AppId, IdempotencyKey), StoredAnswer>, store::Error> {
+) -> Result<HashMap<(AppId, IdempotencyKey), StoredKey>, store::Error> {
     if keys.is_empty() {
         return Ok(HashMap::new());
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::acceptance::Acceptance;
 use super::found::{Found, find_each};
 use super::replay::replay_refused;
 use crate::audience::{Audience, DeviceLookup, Resolved, Unmatched};
@@ -9,9 +10,7 @@ use crate::domain::{
     App, Content, Idempotency, Kind, NotificationId, NotificationStatus, ScheduledAudience, SendTime,
     TraceContext, Ttl,
 };
-use crate::queue::accept::{
-    self, AcceptedNotification, Acceptor, AnswerWriter, KeyedRequest, NewNotification, SendTrace,
-};
+use crate::queue::accept::{self, AcceptedNotification, Acceptor, KeyedRequest, NewNotification, SendTrace};
 use crate::queue::backlog::{self, Backlog};
 use crate::store;
 
@@ -51,31 +50,8 @@ pub enum SendResult {
     /// A new notification with this id.
     Accepted(NotificationId, Acceptance),
     /// The same request was accepted before, with the same idempotency key. Nothing new is stored.
-    Replayed(Replay),
+    Replayed(NotificationId, Acceptance),
 }
-
-/// What is known of a notification when it is accepted.
-#[derive(Clone, Debug)]
-pub struct Acceptance {
-    /// `Queued`, `Scheduled`, or `Done` if there is no device to send to.
-    pub status: NotificationStatus,
-    /// Number of devices; none while a large or later audience is still to be expanded.
-    pub targets: Option<usize>,
-    /// Users and devices of the audience that were not found; none while the audience is still to be expanded.
-    pub unmatched: Option<Unmatched>,
-}
-
-/// The answer to an earlier request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Replay {
-    /// The notification of the earlier request.
-    pub id: NotificationId,
-    /// The body of the answer to the earlier request.
-    pub answer: Vec<u8>,
-}
-
-/// The idempotency key of a request, and the function that writes its answer. The answer is stored with the key.
-pub type Keyed = (Idempotency, fn(NotificationId, &Acceptance) -> Vec<u8>);
 
 /// Why a submission was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +76,9 @@ pub async fn send(
     parts: SendParts<'_>,
     app: &Arc<App>,
     submission: Submission,
-    keyed: Option<Keyed>,
+    idempotency: Option<Idempotency>,
 ) -> Result<SendResult, Error> {
-    let mut results = send_all(parts, app, vec![(submission, keyed)]).await;
+    let mut results = send_all(parts, app, vec![(submission, idempotency)]).await;
     results.pop().unwrap_or(Err(Error::Accept(accept::Error::ShuttingDown)))
 }
 
@@ -111,24 +87,24 @@ pub async fn send(
 pub async fn send_all(
     parts: SendParts<'_>,
     app: &Arc<App>,
-    submissions: Vec<(Submission, Option<Keyed>)>,
+    submissions: Vec<(Submission, Option<Idempotency>)>,
 ) -> Vec<Result<SendResult, Error>> {
     let SendParts { lookup, acceptor, backlog, trace } = parts;
     let mut results: Vec<Option<Result<SendResult, Error>>> = Vec::new();
     let (mut full, mut full_places) = (Vec::new(), Vec::new());
     let mut admitted = Vec::with_capacity(submissions.len());
     results.resize_with(submissions.len(), || None);
-    for (place, (submission, keyed)) in submissions.into_iter().enumerate() {
+    for (place, (submission, idempotency)) in submissions.into_iter().enumerate() {
         // A notification that is sent later does not wait in the queue before it is due.
         let expected = match submission.send_at.later() {
             Some(_) => 0,
             None => submission.audience.expected_devices(),
         };
         match backlog.admit(app.id, expected).await {
-            Ok(()) => admitted.push((place, submission, keyed)),
+            Ok(()) => admitted.push((place, submission, idempotency)),
             Err(error) => {
                 full_places.push(place);
-                full.push((keyed.map(|(idempotency, _)| idempotency), Error::from(error)));
+                full.push((idempotency, Error::from(error)));
             }
         }
     }
@@ -139,13 +115,15 @@ pub async fn send_all(
     let submissions: Vec<&Submission> = admitted.iter().map(|(_, submission, _)| submission).collect();
     let found = find_each(lookup, app, &submissions).await;
     let (mut new, mut accepting) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
-    for ((place, submission, keyed), found) in admitted.into_iter().zip(found) {
+    for ((place, submission, idempotency), found) in admitted.into_iter().zip(found) {
         match found {
             Ok(found) => {
                 let (mut notification, acceptance) = match found {
-                    Found::Now(resolved) => notification(app, submission, resolved, keyed),
-                    Found::Later(audience) => scheduled(app, submission, audience, keyed),
+                    Found::Now(resolved) => notification(app, submission, resolved),
+                    Found::Later(audience) => scheduled(app, submission, audience),
                 };
+                notification.keyed = idempotency
+                    .map(|idempotency| KeyedRequest { idempotency, acceptance: acceptance.to_stored() });
                 notification.trace = trace.map(SendTrace::of_request);
                 new.push(notification);
                 accepting.push((place, acceptance));
@@ -154,18 +132,13 @@ pub async fn send_all(
         }
     }
     for ((place, acceptance), stored) in accepting.into_iter().zip(acceptor.accept_all(new).await) {
-        results[place] = Some(stored.map(|stored| result(stored, acceptance)).map_err(Error::from));
+        results[place] = Some(stored.map_err(Error::from).and_then(|stored| result(stored, acceptance)));
     }
     results.into_iter().map(|result| result.expect("each submission was admitted or refused")).collect()
 }
 
 /// What is stored of a submission, and what is known of it when it is accepted.
-fn notification(
-    app: &Arc<App>,
-    submission: Submission,
-    resolved: Resolved,
-    keyed: Option<Keyed>,
-) -> (NewNotification, Acceptance) {
+fn notification(app: &Arc<App>, submission: Submission, resolved: Resolved) -> (NewNotification, Acceptance) {
     let Submission { content, kind, send_at, ttl, metadata, audience } = submission;
     let fan_out = audience.fan_out(app, &resolved, kind);
     let unmatched = Unmatched::of(&resolved);
@@ -186,7 +159,6 @@ fn notification(
         rejected_tokens,
         loaded: resolved.loaded.map(Arc::new),
         fan_out,
-        keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
         ..NewNotification::without_targets(app, content, send_at, ttl)
     };
     (new, acceptance)
@@ -197,7 +169,6 @@ fn scheduled(
     app: &Arc<App>,
     submission: Submission,
     scheduled: ScheduledAudience,
-    keyed: Option<Keyed>,
 ) -> (NewNotification, Acceptance) {
     let Submission { content, send_at, ttl, metadata, audience, .. } = submission;
     let acceptance = Acceptance { status: NotificationStatus::Scheduled, targets: None, unmatched: None };
@@ -205,20 +176,13 @@ fn scheduled(
         metadata,
         rejected_tokens: audience.rejected_targets().cloned().collect(),
         scheduled: Some(scheduled),
-        keyed: keyed.map(|keyed| keyed_request(keyed, acceptance.clone())),
         ..NewNotification::without_targets(app, content, send_at, ttl)
     };
     (new, acceptance)
 }
 
-fn keyed_request((idempotency, write): Keyed, acceptance: Acceptance) -> KeyedRequest {
-    let answer = AnswerWriter(Arc::new(move |id| write(id, &acceptance)));
-    KeyedRequest { idempotency, answer }
-}
-
-fn result(stored: AcceptedNotification, acceptance: Acceptance) -> SendResult {
-    match stored.replayed {
-        Some(answer) => SendResult::Replayed(Replay { id: stored.id, answer }),
-        None => SendResult::Accepted(stored.id, acceptance),
-    }
+fn result(stored: AcceptedNotification, acceptance: Acceptance) -> Result<SendResult, Error> {
+    let Some(first) = stored.replayed else { return Ok(SendResult::Accepted(stored.id, acceptance)) };
+    let first = Acceptance::from_stored(&first).map_err(|error| Error::Store(Arc::new(error)))?;
+    Ok(SendResult::Replayed(stored.id, first))
 }

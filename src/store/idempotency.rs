@@ -9,51 +9,67 @@ use super::Error;
 use crate::domain::{AppId, IdempotencyKey, NotificationId, RequestDigest};
 use crate::store::Session;
 
+/// What the answer to an accepted request says besides the id. Repeats of the request get the same answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoredAcceptance {
+    /// The notification is queued, its devices are found, and nothing was addressed in vain.
+    Complete {
+        /// The number of its targets.
+        targets: i32,
+    },
+    /// Anything else, as JSON.
+    Other(Vec<u8>),
+}
+
 /// What is stored with a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredAnswer {
+pub struct StoredKey {
     /// The request that the key was stored with.
     pub request: RequestDigest,
     /// The notification of that request.
     pub notification: NotificationId,
-    /// The body of its answer.
-    pub answer: Vec<u8>,
+    /// What that request was answered.
+    pub acceptance: StoredAcceptance,
 }
 
 /// Reads what is stored with these keys. Keys that are free are left out.
 ///
 /// # Errors
-/// Postgres is out of reach, or a row holds an unknown value.
+/// Postgres is out of reach.
 pub async fn find(
     conn: &mut Session,
     keys: &[(AppId, IdempotencyKey)],
-) -> Result<HashMap<(AppId, IdempotencyKey), StoredAnswer>, Error> {
+) -> Result<HashMap<(AppId, IdempotencyKey), StoredKey>, Error> {
     let apps: Vec<i16> = keys.iter().map(|(app, _)| app.0).collect();
-    let digests: Vec<Vec<u8>> = keys.iter().map(|(_, key)| key.0.to_vec()).collect();
-    // One probe of the primary key per key, whatever the planner expects (docs/queue.md#stable-plans).
+    let digests: Vec<Uuid> = keys.iter().map(|(_, key)| Uuid::from_bytes(key.0)).collect();
+    // One probe of the unique index of each day per key, whatever the planner expects (docs/queue.md#stable-plans). The
+    // oldest first, so that of two days the later one stays. A key that was found to be taken must be found here a moment
+    // later, hence the minute.
     let rows = sqlx::query!(
         r#"
-        select k.app_id, k.key_digest, k.request_digest, k.notification_id as "notification_id: Uuid", k.answer
-        from unnest($1::smallint[], $2::bytea[]) as wanted(app, key)
+        select k.app_id, k.key_digest, k.request_digest, k.notification_id as "notification_id: Uuid", k.target_count,
+               k.acceptance
+        from (select (now() at time zone 'UTC')::date + ahead as on_day from generate_series(-1, 1) ahead) days
+        cross join unnest($1::smallint[], $2::uuid[]) as wanted(app, key)
         cross join lateral (
-          select * from idempotency_keys where app_id = wanted.app and key_digest = wanted.key offset 0) k
+          select * from idempotency_keys
+          where day = on_day and app_id = app and key_digest = key and created_at > now() - interval '24:01' offset 0) k
         "#,
         &apps,
         &digests
     )
     .fetch_all(conn)
     .await?;
-    let answers = rows.into_iter().map(|row| {
-        let key = IdempotencyKey(digest(&row.key_digest, "key_digest")?);
-        let request = RequestDigest(digest(&row.request_digest, "request_digest")?);
-        let notification = NotificationId(row.notification_id);
-        Ok(((AppId(row.app_id), key), StoredAnswer { request, notification, answer: row.answer }))
+    let found = rows.into_iter().map(|row| {
+        let acceptance = match row.acceptance {
+            Some(json) => StoredAcceptance::Other(json),
+            None => StoredAcceptance::Complete { targets: row.target_count.unwrap_or_default() },
+        };
+        let key = (AppId(row.app_id), IdempotencyKey(row.key_digest.into_bytes()));
+        let request = RequestDigest(row.request_digest.into_bytes());
+        (key, StoredKey { request, notification: NotificationId(row.notification_id), acceptance })
     });
-    answers.collect()
-}
-
-fn digest(stored: &[u8], column: &'static str) -> Result<[u8; 16], Error> {
-    stored.try_into().map_err(|_| Error::Inconsistent { table: "idempotency_keys", column, row: 0 })
+    Ok(found.collect())
 }
 
 /// From now on, statements of this session wait this long for locks of other sessions.
@@ -64,23 +80,4 @@ pub async fn limit_lock_wait(conn: &mut Session, wait: Duration) -> Result<(), E
     let wait_ms = wait.as_millis().to_string();
     sqlx::query!("select set_config('lock_timeout', $1, false)", wait_ms).fetch_one(conn).await?;
     Ok(())
-}
-
-/// Deletes up to `limit` keys that were stored more than `secs` ago, the oldest first. Returns how many.
-///
-/// # Errors
-/// Postgres is out of reach.
-pub async fn delete_old(conn: &mut Session, secs: f64, limit: i64) -> Result<u64, Error> {
-    let deleted = sqlx::query!(
-        "with old as materialized (
-           select ctid from idempotency_keys
-           where created_at < now() - make_interval(secs => $1)
-           order by created_at limit $2 for update skip locked)
-         delete from idempotency_keys where ctid = any(array(select ctid from old))",
-        secs,
-        limit
-    )
-    .execute(conn)
-    .await?;
-    Ok(deleted.rows_affected())
 }

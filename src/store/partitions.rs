@@ -20,7 +20,7 @@ pub async fn missing_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
         select day as "day!" from (
           select (now() at time zone 'UTC')::date + d as day from generate_series(0, $1) d) x
         where exists (
-          select 1 from unnest(array['notifications', 'targets', 'receipts', 'event_log']) parent
+          select 1 from unnest(array['notifications', 'targets', 'receipts', 'idempotency_keys', 'event_log']) parent
           where not exists (
             select 1 from pg_inherits where inhrelid = to_regclass(parent || '_' || to_char(day, 'YYYYMMDD'))))
         order by day
@@ -120,9 +120,42 @@ pub async fn day_page(
 /// # Errors
 /// A lock time-out (55P03) while another session reads the day, or has an old snapshot: try again later.
 pub async fn drop_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
+    drop_partitions(conn, &["receipts", "targets", "notifications"], day).await
+}
+
+/// Days with idempotency keys that were all stored more than 24 h ago: those before yesterday (UTC). A day with a table that
+/// was detached and not dropped yet is among them.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn old_key_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        select day as "day!" from (
+          select to_date(right(relname::text, 8), 'YYYYMMDD') as day from pg_class
+          where relkind = 'r' and relname::text ~ '^idempotency_keys_[0-9]{8}$'
+            and relnamespace = (select relnamespace from pg_class where oid = 'notifications'::regclass)) x
+        where day < (now() at time zone 'UTC')::date - 1
+        order by day
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// As [`drop_day`], for the idempotency keys of a day.
+///
+/// # Errors
+/// A lock time-out (55P03) while another session reads the day, or has an old snapshot: try again later.
+pub async fn drop_key_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error> {
+    drop_partitions(conn, &["idempotency_keys"], day).await
+}
+
+async fn drop_partitions(conn: &mut Session, parents: &[&str], day: NaiveDate) -> Result<(), Error> {
     // Identifiers can't be parameters. These are built from a date, never from input.
     let suffix = day.format("%Y%m%d");
-    for parent in ["receipts", "targets", "notifications"] {
+    for parent in parents {
         let child = format!("{parent}_{suffix}");
         let attached: Option<bool> =
             sqlx::query_scalar("select inhdetachpending from pg_inherits where inhrelid = to_regclass($1)")

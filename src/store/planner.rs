@@ -10,6 +10,11 @@
 pub const QUEUE: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
 
+/// Settings for the committer of notifications with keys. `store_idempotency_keys` would be planned again for each batch, because
+/// a plan for one day looks cheaper than a plan that chooses the day when it runs.
+pub const ACCEPT_KEYED: [(&str, &str); 5] =
+    [QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], ("plan_cache_mode", "force_generic_plan")];
+
 /// Settings for requests and commands. They read `jobs` too ([`super::status`], [`super::deliveries`]), and they sort
 /// lists of devices.
 pub const REQUESTS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];

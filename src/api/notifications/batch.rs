@@ -13,7 +13,7 @@ use super::batch_answer::{BatchAnswer, BatchWriter};
 use super::idempotency::{self, HeaderKey};
 use super::request;
 use super::schema::Batch;
-use super::send::{self, keyed};
+use super::send;
 use crate::api::State;
 use crate::api::auth::{Caller, SendNotifications};
 use crate::api::batch_permits::PART_BYTES;
@@ -108,7 +108,7 @@ async fn carry_out(
     for (idempotency, read) in read {
         is_refused.push(read.is_err());
         match read {
-            Ok(submission) => submissions.push((submission, idempotency.map(keyed))),
+            Ok(submission) => submissions.push((submission, idempotency)),
             Err(error) => refused.push((idempotency, error)),
         }
     }

@@ -112,8 +112,8 @@ impl BatchWriter {
             Ok(SendResult::Accepted(id, acceptance)) => {
                 self.write_notification(&write_answer(id, &acceptance), b"}");
             }
-            Ok(SendResult::Replayed(replay)) => {
-                self.write_notification(&replay.answer, br#","replayed":true}"#);
+            Ok(SendResult::Replayed(id, first)) => {
+                self.write_notification(&write_answer(id, &first), br#","replayed":true}"#);
             }
             Err(error) => self.write_problem(error),
         }

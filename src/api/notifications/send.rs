@@ -22,9 +22,10 @@ use crate::api::error::{ApiError, SendProblems};
 use crate::api::query::Parameters;
 use crate::api::request_log::AnswerFacts;
 use crate::api::schema_enums;
-use crate::domain::{App, Idempotency, NotificationId, TraceContext};
+use crate::domain::{App, NotificationId, TraceContext};
+use crate::notifications::acceptance::Acceptance;
 use crate::notifications::replay::replay_refused;
-use crate::notifications::send::{self, Acceptance, Keyed, Replay, SendParts, SendResult};
+use crate::notifications::send::{self, SendParts, SendResult};
 
 /// The path of the endpoint.
 pub(in crate::api) const PATH: &str = "/v1/notifications";
@@ -105,12 +106,9 @@ pub(super) async fn send(
     // A request with a faulty query was never accepted.
     let idempotency = idempotency.filter(|_| parameters.is_sound());
     let result = match parameters.and(read) {
-        Ok(submission) => {
-            let keyed = idempotency.map(keyed);
-            send::send(parts(&state, caller.trace), &caller.app, submission, keyed)
-                .await
-                .map_err(ApiError::from)
-        }
+        Ok(submission) => send::send(parts(&state, caller.trace), &caller.app, submission, idempotency)
+            .await
+            .map_err(ApiError::from),
         Err(refused) => {
             let refused = vec![(idempotency, refused)];
             let results = replay_refused(&state.pool, caller.app.id, refused, ApiError::from).await;
@@ -125,7 +123,7 @@ pub(super) async fn send(
             response.extensions_mut().insert(facts);
             Ok(response)
         }
-        SendResult::Replayed(replay) => replayed(&replay),
+        SendResult::Replayed(id, first) => replayed(id, &first),
     }
 }
 
@@ -149,12 +147,7 @@ pub(super) fn parts(state: &State, trace: Option<TraceContext>) -> SendParts<'_>
     SendParts { lookup: &state.lookup, acceptor: &state.acceptor, backlog: &state.backlog, trace }
 }
 
-/// A key, with what writes the answer that is stored with it.
-pub(super) fn keyed(idempotency: Idempotency) -> Keyed {
-    (idempotency, write_answer)
-}
-
-/// The body of the answer. It is stored with an idempotency key.
+/// The body of the answer. A repeat with the same idempotency key gets the same bytes.
 pub(super) fn write_answer(id: NotificationId, acceptance: &Acceptance) -> Vec<u8> {
     let id = id.to_string();
     let answer = SendAnswer {
@@ -173,8 +166,8 @@ fn accepted(id: NotificationId, body: Vec<u8>) -> Result<Response, ApiError> {
 }
 
 /// The answer to an earlier request, byte for byte.
-fn replayed(replay: &Replay) -> Result<Response, ApiError> {
-    let mut response = accepted(replay.id, replay.answer.clone())?;
+fn replayed(id: NotificationId, first: &Acceptance) -> Result<Response, ApiError> {
+    let mut response = accepted(id, write_answer(id, first))?;
     response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
 }

@@ -91,15 +91,15 @@ async fn commit_part(
         store::idempotency::limit_lock_wait(open.conn(), ISOLATION_LOCK_WAIT).await?;
     }
     let began = Instant::now();
-    let stored = match store::accept::insert_keyed(open.conn(), &part.batch, &keys).await {
+    let stored = match store::accept::insert_keyed(open.conn(), &part.batch, keys).await {
         Ok(stored) => stored,
         Err(error) => {
             return committer::failed(parts, &parts.keyed_pool, kept, open, error, requests, &part.ids).await;
         }
     };
     let winners = requests.iter().zip(part.ids.iter().copied());
-    let winners = winners.filter(|(_, id)| stored.notifications.contains(id));
-    traced::write_spans(parts, began, stored.notifications.len(), winners);
+    let winners = winners.filter(|(_, id)| !stored.taken.contains(id));
+    traced::write_spans(parts, began, part.ids.len() - stored.taken.len(), winners);
     let mut losers = answer_stored(parts, part, stored, requests);
     losers.append(twins);
     if !losers.is_empty() {
@@ -114,8 +114,8 @@ fn prepare(parts: &CommitterParts, requests: &[Request]) -> (Part, KeyRows) {
     let part = committer::prepare(parts, requests);
     let mut keys = KeyRows::default();
     for (request, id) in requests.iter().zip(&part.ids) {
-        if let Some(KeyedRequest { idempotency, answer }) = &request.new.keyed {
-            keys.add(*id, request.new.app.id, *idempotency, (answer.0)(*id));
+        if let Some(KeyedRequest { idempotency, acceptance }) = &request.new.keyed {
+            keys.add(*id, request.new.app.id, *idempotency, acceptance.clone());
         }
     }
     (part, keys)
@@ -132,13 +132,13 @@ fn answer_stored(
     if part.batch.has_due_fan_outs() {
         parts.notifier.notify_fan_out();
     }
-    parts.metrics.accept.batch_notifications.observe_size(stored.notifications.len());
+    parts.metrics.accept.batch_notifications.observe_size(part.ids.len() - stored.taken.len());
     let mut losers = Vec::new();
     for (request, id) in requests.drain(..).zip(part.ids) {
-        if stored.notifications.contains(&id) {
-            committer::accepted(&parts.metrics, request, id);
-        } else {
+        if stored.taken.contains(&id) {
             losers.push(request);
+        } else {
+            committer::accepted(&parts.metrics, request, id);
         }
     }
     losers
@@ -161,7 +161,7 @@ async fn replay(open: &mut CommitSession, requests: &mut Vec<Request>) {
         let is_same =
             request.new.keyed.as_ref().is_some_and(|keyed| keyed.idempotency.request == stored.request);
         let answer = if is_same {
-            Ok(AcceptedNotification { id: stored.notification, replayed: Some(stored.answer.clone()) })
+            Ok(AcceptedNotification { id: stored.notification, replayed: Some(stored.acceptance.clone()) })
         } else {
             Err(Error::KeyReused)
         };

@@ -13,7 +13,6 @@ mod session;
 mod traced;
 mod withdrawal;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::domain::{
     App, Content, FanOut, Idempotency, NotificationId, RejectedToken, ScheduledAudience, SendTime, SpanId,
     Target, TraceContext, TraceId, Ttl,
 };
+use crate::store::idempotency::StoredAcceptance;
 use crate::store::tokens::LoadedDevices;
 use crate::store::{DatabaseTime, Purpose, SessionPool};
 use crate::telemetry::metrics::Metrics;
@@ -43,23 +43,13 @@ const WAITING_MAX: usize = 4_096;
 /// is waited for as long ([`Purpose::AcceptKeyed`]).
 const TWIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Writes the answer to a request, once the notification has its id. It is stored with an idempotency key.
-#[derive(Clone)]
-pub struct AnswerWriter(pub Arc<dyn Fn(NotificationId) -> Vec<u8> + Send + Sync>);
-
-impl fmt::Debug for AnswerWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnswerWriter")
-    }
-}
-
 /// What makes a new notification repeatable.
 #[derive(Clone, Debug)]
 pub struct KeyedRequest {
     /// The sender's key and the request that it was sent with.
     pub idempotency: Idempotency,
-    /// Writes the answer that repeats get.
-    pub answer: AnswerWriter,
+    /// What the request and its repeats are answered.
+    pub acceptance: StoredAcceptance,
 }
 
 /// A validated request with its audience resolved, unless it is sent later.
@@ -153,8 +143,8 @@ impl SendTrace {
 pub struct AcceptedNotification {
     /// The new notification's id.
     pub id: NotificationId,
-    /// The body of the first answer, if an earlier request with the same key was accepted: nothing new is stored.
-    pub replayed: Option<Vec<u8>>,
+    /// The first answer, if an earlier request with the same key was accepted: nothing new is stored.
+    pub replayed: Option<StoredAcceptance>,
 }
 
 /// Why a notification was not accepted. Nothing of it is stored, except perhaps with [`Self::OutcomeUnknown`].

@@ -6,8 +6,7 @@ use uuid::Uuid;
 use super::JobTerms;
 
 use crate::domain::{
-    AppId, DeviceId, Idempotency, LaneId, NodeId, NotificationId, Priority, References, RejectedToken,
-    TraceContext, TraceId,
+    DeviceId, LaneId, NodeId, NotificationId, Priority, References, RejectedToken, TraceContext, TraceId,
 };
 
 /// Many notifications, with their jobs, targets, fan-outs, and receipts of devices that end at once: as columns.
@@ -62,16 +61,6 @@ pub struct AcceptBatch {
     pub(super) fan_out_trace: Vec<Option<TraceContext>>,
 }
 
-/// The keys of the notifications of a batch: as columns.
-#[derive(Debug, Default)]
-pub struct KeyRows {
-    pub(super) app: Vec<i16>,
-    pub(super) key: Vec<Vec<u8>>,
-    pub(super) request: Vec<Vec<u8>>,
-    pub(super) notification: Vec<Uuid>,
-    pub(super) answer: Vec<Vec<u8>>,
-}
-
 /// The row of a new notification.
 #[derive(Debug)]
 pub struct NotificationRow<'a> {
@@ -124,17 +113,6 @@ pub struct FanOutRow {
     pub audience: Vec<u8>,
     /// The span that its jobs belong to. None: the notification is not traced.
     pub trace: Option<TraceContext>,
-}
-
-impl KeyRows {
-    /// Adds the key of a notification of the batch, with the answer that repeats get.
-    pub fn add(&mut self, id: NotificationId, app: AppId, idempotency: Idempotency, answer: Vec<u8>) {
-        self.notification.push(id.0);
-        self.app.push(app.0);
-        self.key.push(idempotency.key.0.to_vec());
-        self.request.push(idempotency.request.0.to_vec());
-        self.answer.push(answer);
-    }
 }
 
 impl AcceptBatch {

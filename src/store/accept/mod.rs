@@ -6,6 +6,7 @@
 //! it may wait.
 
 mod batch;
+mod keys;
 mod targets;
 
 use std::collections::HashSet;
@@ -13,7 +14,8 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-pub use batch::{AcceptBatch, FanOutRow, KeyRows, NotificationRow};
+pub use batch::{AcceptBatch, FanOutRow, NotificationRow};
+pub use keys::KeyRows;
 pub use targets::JobTerms;
 
 use super::Error;
@@ -41,7 +43,7 @@ pub struct StoredJob {
 }
 
 impl StoredJob {
-    /// None: the row stands for a notification without jobs.
+    /// None: the row stands for a notification that is not stored.
     fn of(row: InsertedRow) -> Option<Self> {
         Some(Self {
             id: JobId(row.job_id?),
@@ -55,10 +57,10 @@ impl StoredJob {
     }
 }
 
-/// The row of the statement that stores a batch: a job, or none of a notification that was stored without jobs.
+/// The row of the statement that stores a batch: a job, or a notification that is not stored.
 struct InsertedRow {
-    /// The notification that a key was stored with; none without keys.
-    keyed_id: Option<Uuid>,
+    /// The notification that is not stored, because its key is taken; none for a job.
+    taken_id: Option<Uuid>,
     job_id: Option<i64>,
     notification_id: Option<Uuid>,
     lane_id: Option<i32>,
@@ -192,7 +194,7 @@ pub async fn insert(conn: &mut Session, batch: &AcceptBatch) -> Result<Vec<Store
     let rows = insert_batch!(
         keys: "with",
         stored: "",
-        rows: r#"null::uuid as "keyed_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
+        rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
                  j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
                  j.due_at as "due_at?", j.expires_at as "expires_at?"
           from new_jobs j"#,
@@ -206,17 +208,17 @@ pub async fn insert(conn: &mut Session, batch: &AcceptBatch) -> Result<Vec<Store
     Ok(rows.into_iter().filter_map(StoredJob::of).collect())
 }
 
-/// The part of a batch with keys that was stored.
+/// What became of a batch with keys.
 #[derive(Debug)]
 pub struct StoredKeys {
-    /// The notifications with keys that were free. Nothing of the others is stored.
-    pub notifications: HashSet<NotificationId>,
-    /// The jobs of these notifications.
+    /// The notifications with keys that were taken: nothing of them is stored.
+    pub taken: HashSet<NotificationId>,
+    /// The jobs of the others.
     pub jobs: Vec<StoredJob>,
 }
 
-/// Stores a batch of notifications that each have a key, no two of them the same. A notification is stored only if its
-/// key is free. Waits for other transactions that store the same keys.
+/// Stores a batch of notifications that each have a key. A notification is stored only if its key is free. Waits for other
+/// transactions that store the same keys.
 ///
 /// Keys are inserted in one order everywhere, so that two transactions that share keys wait for each other and don't
 /// deadlock (docs/queue.md#idempotency-keys).
@@ -226,38 +228,36 @@ pub struct StoredKeys {
 pub async fn insert_keyed(
     conn: &mut Session,
     batch: &AcceptBatch,
-    keys: &KeyRows,
+    keys: KeyRows,
 ) -> Result<StoredKeys, Error> {
+    let keys = keys.into_sorted_columns();
     let rows = insert_batch!(
         keys: r#"
-        with new_keys as (
-          insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-          select app, key, request, id, answer
-          from unnest($44::smallint[], $45::bytea[], $46::bytea[], $47::uuid[], $48::bytea[])
-            as incoming(app, key, request, id, answer)
-          order by app, key
-          on conflict do nothing
-          returning notification_id),"#,
-        stored: "where id in (select notification_id from new_keys)",
-        rows: r#"k.notification_id as "keyed_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
+        with keys as materialized (
+          select store_idempotency_keys(now(), $44::smallint[], $45::uuid[], $46::uuid[], $47::uuid[], $48::int[],
+                                        $49::bytea[]) as taken),"#,
+        stored: "where id <> all ((select taken from keys)::uuid[])",
+        rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
                  j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
                  j.due_at as "due_at?", j.expires_at as "expires_at?"
-          from new_keys k
-          left join new_jobs j on j.notification_id = k.notification_id"#,
+          from new_jobs j
+          union all
+          select unnest(taken), null, null, null, null, null, null, null from keys"#,
         conn,
         batch,
         &keys.app,
         &keys.key,
         &keys.request,
         &keys.notification,
-        &keys.answer
+        &keys.target_count as &[Option<i32>],
+        keys.acceptance as Option<Vec<Option<Vec<u8>>>>
     )
     .await?;
-    let notifications: HashSet<_> = rows.iter().filter_map(|row| row.keyed_id.map(NotificationId)).collect();
-    for (_, lane, devices) in batch.refused_devices().filter(|(id, ..)| notifications.contains(id)) {
+    let taken: HashSet<_> = rows.iter().filter_map(|row| row.taken_id.map(NotificationId)).collect();
+    for (_, lane, devices) in batch.refused_devices().filter(|(id, ..)| !taken.contains(id)) {
         conn.count_delivery(lane, DeliveryStatus::Rejected, devices);
     }
-    Ok(StoredKeys { notifications, jobs: rows.into_iter().filter_map(StoredJob::of).collect() })
+    Ok(StoredKeys { taken, jobs: rows.into_iter().filter_map(StoredJob::of).collect() })
 }
 
 /// Which of these notifications exist. Asked when the answer to a commit was lost.

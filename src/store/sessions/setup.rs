@@ -71,6 +71,7 @@ impl Purpose {
     fn planner(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Requests | Self::Observe => &planner::REQUESTS,
+            Self::AcceptKeyed => &planner::ACCEPT_KEYED,
             Self::WakeUps | Self::Migration => &[],
             _ => &planner::QUEUE,
         }

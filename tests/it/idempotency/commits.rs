@@ -1,10 +1,10 @@
 //! Requests with keys that share a commit.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use pushpost::domain::{Idempotency, IdempotencyKey, NotificationId, RequestDigest};
-use pushpost::queue::accept::{AcceptedNotification, AnswerWriter, Error, KeyedRequest, NewNotification};
+use pushpost::domain::{Idempotency, IdempotencyKey, RequestDigest};
+use pushpost::queue::accept::{AcceptedNotification, Error, KeyedRequest, NewNotification};
+use pushpost::store::idempotency::StoredAcceptance;
 use tokio::task::JoinSet;
 
 use pushpost_testkit::queue::{QueueNode, TestQueue};
@@ -20,8 +20,16 @@ type Answers = JoinSet<(i64, Result<AcceptedNotification, Error>)>;
 fn keyed(queue: &TestQueue, device: i64, key: &str, request: u8) -> NewNotification {
     let key = IdempotencyKey::parse(key).unwrap();
     let idempotency = Idempotency { key, request: RequestDigest([request; 16]) };
-    let answer = AnswerWriter(Arc::new(move |id: NotificationId| format!("{id} {device}").into_bytes()));
-    NewNotification { keyed: Some(KeyedRequest { idempotency, answer }), ..queue.wanted([device]) }
+    let keyed = KeyedRequest { idempotency, acceptance: acceptance(device) };
+    NewNotification { keyed: Some(keyed), ..queue.wanted([device]) }
+}
+
+/// An answer that names the device. Half of them are kept as JSON.
+fn acceptance(device: i64) -> StoredAcceptance {
+    match i32::try_from(device).unwrap() {
+        odd if odd % 2 == 1 => StoredAcceptance::Complete { targets: odd },
+        even => StoredAcceptance::Other(even.to_string().into_bytes()),
+    }
 }
 
 /// Hands requests to a node during a commit, so that they share the next one. Answers by the number of the request.
@@ -30,8 +38,15 @@ async fn share_a_commit(
     node: &QueueNode,
     requests: Vec<NewNotification>,
 ) -> BTreeMap<i64, Result<AcceptedNotification, Error>> {
-    let mut answers = Answers::new();
-    let accept = |answers: &mut Answers, number: i64, new: NewNotification| {
+    share_commits(queue, vec![(node, requests)]).await.remove(0)
+}
+
+/// As [`share_a_commit`] for several nodes at once. The request with the number 0 is in the commit before.
+async fn share_commits(
+    queue: &TestQueue,
+    of_nodes: Vec<(&QueueNode, Vec<NewNotification>)>,
+) -> Vec<BTreeMap<i64, Result<AcceptedNotification, Error>>> {
+    let accept = |answers: &mut Answers, node: &QueueNode, number: i64, new: NewNotification| {
         let acceptor = node.acceptor.clone();
         answers.spawn(async move { (number, acceptor.accept(new).await) });
     };
@@ -39,17 +54,28 @@ async fn share_a_commit(
     let mut conn = queue.database.pool.acquire().await.unwrap();
     let mut busy = conn.begin().await.unwrap();
     sqlx::query("lock table receipts in access exclusive mode").execute(&mut *busy).await.unwrap();
-    accept(&mut answers, 0, keyed(queue, 1, "first", 0));
-    queue.database.until_count(WAITING, waiting + 1).await;
-    for (number, new) in (1..).zip(requests) {
-        accept(&mut answers, number, new);
+    let mut all = Vec::new();
+    for (node, _) in &of_nodes {
+        let mut answers = Answers::new();
+        accept(&mut answers, node, 0, keyed(queue, 1, &format!("first-{}", all.len()), 0));
+        all.push(answers);
+    }
+    queue.database.until_count(WAITING, waiting + i64::try_from(all.len()).unwrap()).await;
+    for (answers, (node, requests)) in all.iter_mut().zip(of_nodes) {
+        for (number, new) in (1..).zip(requests) {
+            accept(answers, node, number, new);
+        }
     }
     // All of them are in the acceptor's hands before the first commit ends.
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
     busy.rollback().await.unwrap();
-    answers.join_all().await.into_iter().collect()
+    let mut answered = Vec::new();
+    for answers in all {
+        answered.push(answers.join_all().await.into_iter().collect());
+    }
+    answered
 }
 
 #[tokio::test]
@@ -68,8 +94,8 @@ async fn twins_of_one_commit_are_joined() {
         let place = usize::try_from((number - 1) % 3).unwrap();
         match answer {
             Ok(replay) => {
-                let text = format!("{} {}", firsts[place].id, 100 + place);
-                assert_eq!((replay.id, replay.replayed), (firsts[place].id, Some(text.into_bytes())));
+                let first = acceptance(100 + i64::try_from(place).unwrap());
+                assert_eq!((replay.id, replay.replayed), (firsts[place].id, Some(first)));
                 assert!(number <= 27, "{number} is another request");
             }
             Err(Error::KeyReused) => assert!(number > 27, "{number} is the same request"),
@@ -116,8 +142,9 @@ async fn a_key_that_another_transaction_holds_fails_alone() {
     let mut conn = queue.database.pool.acquire().await.unwrap();
     let mut busy = conn.begin().await.unwrap();
     sqlx::query(
-        "insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-         values ($1, substr(sha256('k7'), 1, 16), '', gen_random_uuid(), '')",
+        "insert into idempotency_keys (day, app_id, created_at, key_digest, request_digest, notification_id)
+         values ((now() at time zone 'UTC')::date, $1, now(), encode(substr(sha256('k7'), 1, 16), 'hex')::uuid,
+                 gen_random_uuid(), gen_random_uuid())",
     )
     .bind(queue.app.id.0)
     .execute(&mut *busy)
@@ -135,5 +162,54 @@ async fn a_key_that_another_transaction_holds_fails_alone() {
     busy.rollback().await.unwrap();
     assert!(node.acceptor.accept(keyed(&queue, 108, "k7", 0)).await.unwrap().replayed.is_none());
     assert_eq!(queue.database.count(NOTIFICATIONS).await, 21);
+    queue.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_taken_key_keeps_no_other_one_of_its_commit_from_being_stored() {
+    let queue = TestQueue::create().await;
+    let node = QueueNode::enter(&queue).await;
+    for key in ["k3", "k7"] {
+        assert!(node.acceptor.accept(keyed(&queue, 50, key, 0)).await.unwrap().replayed.is_none());
+    }
+    // One of today, and one of yesterday.
+    queue
+        .database
+        .execute(
+            "update idempotency_keys set day = day - 1, created_at = created_at - interval '23:00'
+             where key_digest = encode(substr(sha256('k7'), 1, 16), 'hex')::uuid",
+        )
+        .await;
+    let requests = (0..20).map(|number| keyed(&queue, 100 + number, &format!("k{number}"), 0));
+    let answers = share_a_commit(&queue, &node, requests.collect()).await;
+    for (number, answer) in answers {
+        let is_taken = matches!(number, 4 | 8);
+        assert_eq!(answer.unwrap().replayed, is_taken.then(|| acceptance(50)), "{number}");
+    }
+    assert_eq!(queue.database.count(NOTIFICATIONS).await, 21);
+    assert_eq!(queue.database.count(KEYS).await, 21);
+    assert_eq!(queue.database.count("select count(*) from jobs").await, 21);
+    queue.assert_sound().await;
+}
+
+#[tokio::test]
+async fn two_nodes_with_the_same_keys_in_opposite_orders_store_each_once() {
+    let queue = TestQueue::create().await;
+    let nodes = [QueueNode::enter(&queue).await, QueueNode::enter(&queue).await];
+    let requests = |number: i64| keyed(&queue, 100 + number, &format!("k{number}"), 0);
+    let both = vec![
+        (&nodes[0], (0..200).map(requests).collect()),
+        (&nodes[1], (0..200).rev().map(requests).collect()),
+    ];
+    let answers = share_commits(&queue, both).await;
+    let (one, other) = (&answers[0], &answers[1]);
+    let stored = |answers: &BTreeMap<i64, Result<AcceptedNotification, Error>>| {
+        answers.values().filter(|answer| answer.as_ref().unwrap().replayed.is_none()).count()
+    };
+    assert_eq!(stored(one) + stored(other), 202, "200 and the two that came first");
+    for number in 1..=200 {
+        assert_eq!(one[&number].as_ref().unwrap().id, other[&(201 - number)].as_ref().unwrap().id);
+    }
+    assert_eq!(queue.database.count(NOTIFICATIONS).await, 202);
     queue.assert_sound().await;
 }

@@ -1,6 +1,7 @@
 //! Idempotency keys of `POST /v1/notifications` (docs/queue.md#idempotency-keys).
 
 mod commits;
+mod days;
 mod keys;
 mod replays;
 mod twins;

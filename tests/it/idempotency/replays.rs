@@ -8,7 +8,9 @@ use serde_json::json;
 use pushpost_testkit::request::{ApiRequest, SEND, service_without_workers};
 use pushpost_testkit::service::{TestService, sent};
 
-use super::{KEYS, NOTIFICATIONS, assert_replays, body, post, send_first};
+use super::{NOTIFICATIONS, assert_replays, body, post, send_first};
+
+const ERRORS: &str = "pushpost_postgres_errors_total{";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeat_gets_the_first_answer_for_a_day() {
@@ -25,7 +27,7 @@ async fn a_repeat_gets_the_first_answer_for_a_day() {
     assert_replays(&post(&s, "k", &body("f1")).of_node(&service, 1).await, &first);
     service.database.execute("update notifications set content = null, unmatched = null").await;
     assert_replays(&post(&s, "k", &body("f1")).of(&service).await, &first);
-    service.database.execute("update idempotency_keys set created_at = now() - interval '23:59'").await;
+    age_keys(&service, "23:59").await;
     service.end_nodes().await;
     service.node(Role::All).await;
     assert_replays(&post(&s, "k", &body("f1")).of(&service).await, &first);
@@ -93,31 +95,67 @@ async fn a_request_that_was_never_accepted_is_no_repeat() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_are_deleted_after_a_day() {
-    let mut service = service_without_workers(&[]).await;
+async fn a_key_is_free_after_24_hours() {
+    let service = service_without_workers(&[]).await;
     let s = service.key("send").await;
-    let old = send_first(&service, &s, "old", &body("f1")).await;
-    let young = send_first(&service, &s, "young", &body("f1")).await;
-    // More than one batch.
-    service
-        .database
-        .execute(
-            "insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-             select 1, decode(lpad(to_hex(g), 32, '0'), 'hex'), '', gen_random_uuid(), ''
-             from generate_series(1, 2500) g",
-        )
-        .await;
+    let first = send_first(&service, &s, "k", &body("f1")).await;
+    age_keys(&service, "24:00:01").await;
+    let again = send_first(&service, &s, "k", &body("f1")).await;
+    assert_ne!(again.body["id"], first.body["id"]);
+    assert_replays(&post(&s, "k", &body("f1")).of(&service).await, &again);
+    service.stop_undecided().await;
+}
+
+/// Postgres logs an error with the whole statement, unless the statement itself catches the error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_key_is_no_error_of_postgres() {
+    let service = service_without_workers(&[]).await;
+    let s = service.key("send").await;
+    let first = send_first(&service, &s, "k", &body("f1")).await;
+    for _ in 0..3 {
+        assert_replays(&post(&s, "k", &body("f1")).of(&service).await, &first);
+    }
+    let scrape = service.scrape(0).await;
+    let errors: Vec<_> = scrape.text.lines().filter(|line| line.starts_with(ERRORS)).collect();
+    assert!(!errors.is_empty() && errors.iter().all(|line| line.ends_with(" 0")), "{errors:?}");
+    service.stop_undecided().await;
+}
+
+/// Answers that say more than a number of targets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_answer_is_repeated_byte_for_byte() {
+    let service = service_without_workers(&[]).await;
+    let s = service.key("send").await;
+    service.devices().register(json!({"platform": "fcm", "token": "f1", "user": "u1"})).await;
+    let unknown = "dev_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b";
+    let requests = [
+        ("found", json!({"to": {"users": ["u1"]}, "title": "A"})),
+        ("in vain", json!({"to": {"users": ["u1", "\"u8\"", "\u{e9}"], "devices": [unknown]}, "title": "A"})),
+        ("nothing", json!({"to": {"users": ["u9"]}, "title": "A"})),
+        ("all", json!({"to": {"all": true}, "title": "A"})),
+        ("later", json!({"to": {"users": ["u1"]}, "title": "A", "send_at": "2100-01-01T00:00:00Z"})),
+    ];
+    for (key, mut request) in requests {
+        if key == "later" {
+            let ms = service.database.now_ms().await + 3_600_000;
+            request["send_at"] = json!(chrono::DateTime::from_timestamp_millis(ms).unwrap().to_rfc3339());
+        }
+        let key = key.replace(' ', "-");
+        let first = send_first(&service, &s, &key, &request).await;
+        let id = first.body["id"].as_str().unwrap();
+        assert_replays(&post(&s, &key, &request).of(&service).await, &first);
+        let cancelled =
+            ApiRequest::json(Method::DELETE, &format!("{SEND}/{id}"), "").key(&s).of(&service).await;
+        assert!(cancelled.status.is_success(), "{cancelled:?}");
+        assert_replays(&post(&s, &key, &request).of(&service).await, &first);
+    }
+    service.stop_undecided().await;
+}
+
+/// Makes all keys as old as that.
+async fn age_keys(service: &TestService, age: &str) {
     let age = format!(
-        "update idempotency_keys set created_at = now() - case
-           when notification_id = '{}' then interval '23:59' else interval '24:00:01' end",
-        young.body["id"].as_str().unwrap().trim_start_matches("ntf_")
+        "update idempotency_keys set day = (now() at time zone 'UTC')::date - 1, created_at = now() - interval '{age}'"
     );
     service.database.execute(&age).await;
-    service.end_nodes().await;
-    service.node(Role::Api).await;
-    service.database.until_count(KEYS, 1).await;
-    assert_replays(&post(&s, "young", &body("f1")).of(&service).await, &young);
-    let again = send_first(&service, &s, "old", &body("f1")).await;
-    assert_ne!(again.body["id"], old.body["id"]);
-    service.stop_undecided().await;
 }

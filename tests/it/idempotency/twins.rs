@@ -19,6 +19,13 @@ use super::{KEYS, NOTIFICATIONS, assert_replays, body, is_replay, post, send_fir
 const HELD: &str = "select count(*) from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock'";
 
+/// Stores the key `held`.
+const HOLD: &str = "
+    insert into idempotency_keys (day, app_id, created_at, key_digest, request_digest, notification_id)
+    select (now() at time zone 'UTC')::date, app_id, now(), encode(substr(sha256('held'), 1, 16), 'hex')::uuid,
+           gen_random_uuid(), gen_random_uuid()
+    from apps where name = 'shop'";
+
 async fn two_nodes() -> TestService {
     TestService::builder().node(Role::All).node(Role::All).build().await
 }
@@ -102,14 +109,9 @@ async fn any_interleaving_gives_one_notification_a_key() {
 async fn a_key_that_another_transaction_holds_is_in_use() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send").await;
-    let digest = "substr(sha256('held'), 1, 16)";
-    let held = format!(
-        "insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-         select app_id, {digest}, '', gen_random_uuid(), '' from apps where name = 'shop'"
-    );
     let mut conn = service.database.pool.acquire().await.unwrap();
     let mut busy = conn.begin().await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(held)).execute(&mut *busy).await.unwrap();
+    sqlx::raw_sql(HOLD).execute(&mut *busy).await.unwrap();
     let (waiting, others) = tokio::join!(post(&s, "held", &body("f1")).of(&service), async {
         service.database.until_count(HELD, 1).await;
         let twin = post(&s, "held", &body("f1")).of(&service);
@@ -142,11 +144,9 @@ async fn a_twin_that_is_told_that_its_key_is_in_use_is_not_stored_later() {
     let service = service_without_workers(&[]).await;
     let s = service.key("send").await;
     let before = service.database.count(NOTIFICATIONS).await;
-    let held = "insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-                select app_id, substr(sha256('held'), 1, 16), '', gen_random_uuid(), '' from apps where name = 'shop'";
     let mut conn = service.database.pool.acquire().await.unwrap();
     let mut busy = conn.begin().await.unwrap();
-    sqlx::raw_sql(held).execute(&mut *busy).await.unwrap();
+    sqlx::raw_sql(HOLD).execute(&mut *busy).await.unwrap();
     let (first, twin) = tokio::join!(post(&s, "held", &body("f1")).of(&service), async {
         service.database.until_count(HELD, 1).await;
         post(&s, "held", &body("f2")).of(&service).await

@@ -103,7 +103,7 @@ async fn take(conn: &mut Session) {
 /// What the leader asks about what has been kept long enough.
 async fn keep(conn: &mut Session, id: NotificationId) {
     devices::delete_quarantined(conn, 86_400.0, 500).await.unwrap();
-    idempotency::delete_old(conn, 86_400.0, 1_000).await.unwrap();
+    partitions::old_key_days(conn).await.unwrap();
     lanes::delete_old_changes(conn, 1_000).await.unwrap();
     devices::send_only(conn, DeviceId(0), 30, 1_000).await.unwrap();
     devices::delete_send_only(conn, &[DeviceId(1), DeviceId(2)], 30).await.unwrap();
@@ -310,7 +310,7 @@ async fn erasure_of_a_user(conn: &mut Session) {
 async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
     let keys = accept::KeyRows::default();
-    accept::insert_keyed(conn, &accept::AcceptBatch::default(), &keys).await.unwrap();
+    accept::insert_keyed(conn, &accept::AcceptBatch::default(), keys).await.unwrap();
     let key = IdempotencyKey::parse("k").unwrap();
     assert!(idempotency::find(conn, &[(AppId(1), key), (AppId(2), key)]).await.unwrap().is_empty());
     accept::find(conn, &[id]).await.unwrap();

@@ -39,8 +39,9 @@ const FILL: &str = "
     select topic_id, g from topics, generate_series(1, 50000) g where name = 'all';
     insert into user_subscriptions (topic_id, app_id, user_id)
     select topic_id, app_id, 'u' || g from topics, generate_series(1, 50000) g where name = 'all';
-    insert into idempotency_keys (app_id, key_digest, request_digest, notification_id, answer)
-    select 1, substr(sha256(g::text::bytea), 1, 16), '', gen_random_uuid(), '' from generate_series(1, 100000) g;
+    insert into idempotency_keys (day, app_id, created_at, key_digest, request_digest, notification_id)
+    select (now() at time zone 'UTC')::date, 1, now(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid()
+    from generate_series(1, 100000) g;
     insert into lane_changes (lane_id, began_at, ended_at, state)
     select l, now() - (20001 - g) * interval '1 minute', now() - (20000 - g) * interval '1 minute', g % 2
     from generate_series(1, 2) l, generate_series(1, 20000) g;
@@ -54,7 +55,6 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table devices set (autovacuum_enabled = off);
     alter table subscriptions set (autovacuum_enabled = off);
     alter table user_subscriptions set (autovacuum_enabled = off);
-    alter table idempotency_keys set (autovacuum_enabled = off);
     alter table lane_changes set (autovacuum_enabled = off);
     alter table fan_outs set (autovacuum_enabled = off);
     do $$ declare partition regclass; begin

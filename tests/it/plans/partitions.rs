@@ -29,16 +29,13 @@ async fn database() -> TestDatabase {
     }
 }
 
-/// Tables of the notifications of a day. The event log has days of its own.
+/// Tables of the notifications of a day. Others have days of their own.
 async fn tables_of(pool: &SessionPool, day: NaiveDate) -> i64 {
-    sqlx::query_scalar(
-        "select count(*) from pg_class
-         where relkind = 'r' and relname like '%\\_' || $1 and relname not like 'event%'",
-    )
-    .bind(day.format("%Y%m%d").to_string())
-    .fetch_one(pool)
-    .await
-    .unwrap()
+    sqlx::query_scalar("select count(*) from pg_class where relkind = 'r' and relname ~ ('^(notifications|targets|receipts)_' || $1)")
+        .bind(day.format("%Y%m%d").to_string())
+        .fetch_one(pool)
+        .await
+        .unwrap()
 }
 
 /// What the recorder does, by a session that fails rather than wait behind a lock.
