@@ -20,6 +20,7 @@
 //! | 2 | [`pruning`] | quarantine of devices with dead tokens, and the guard against mass verdicts |
 //! | 3 | [`notifications`] | sending, status and deliveries: the rules below the handlers |
 //! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in (above `notifications`); the lanes; the leader's duties |
+//! | 3 | [`events`] | the event log |
 //! | 4 | [`config`], [`runtime`] | wiring |
 //! | 5 | [`cli`] | commands |
 //!
@@ -46,6 +47,7 @@ pub mod registry;
 
 pub mod api;
 pub mod dispatch;
+pub mod events;
 pub mod maintenance;
 pub mod notifications;
 

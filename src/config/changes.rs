@@ -51,7 +51,7 @@ impl Config {
         section!(changes, "limits", &self.limits, &new.limits, applied [],
             body_bytes, targets, batch_items, topics, max_pending, requests_per_second, register_per_minute);
         section!(changes, "retention", &self.retention, &new.retention, applied [],
-            notifications, content, quarantine);
+            notifications, content, quarantine, events);
         section!(changes, "telemetry", &self.telemetry, &new.telemetry, applied [],
             endpoint as "otlp_endpoint", headers as "otlp_headers", sample_ratio, service_name, trace_url);
         for (name, old) in &self.apps {

@@ -15,6 +15,8 @@ pub struct RetentionSettings {
     pub content: Duration,
     /// Quarantined devices, from their quarantine.
     pub quarantine: Duration,
+    /// The event log, by the day of its entries. Zero: there is none.
+    pub events: Duration,
 }
 
 impl Default for RetentionSettings {
@@ -24,6 +26,7 @@ impl Default for RetentionSettings {
             notifications: Duration::from_secs(30 * DAY),
             content: Duration::from_secs(7 * DAY),
             quarantine: Duration::from_secs(90 * DAY),
+            events: Duration::from_secs(7 * DAY),
         }
     }
 }
@@ -32,8 +35,16 @@ impl RetentionSettings {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         const MIN: Duration = Duration::from_secs(1);
         let default = Self::default();
+        let notifications = section.duration("notifications", MIN..=RETENTION_MAX, default.notifications);
+        // What an event tells is rendered from its notification.
+        let is_stated = section.has("events");
+        let events = section.duration("events", Duration::ZERO..=RETENTION_MAX, default.events);
+        if is_stated && events > notifications {
+            section.fault("events", "must not be longer than retention.notifications");
+        }
         let settings = Self {
-            notifications: section.duration("notifications", MIN..=RETENTION_MAX, default.notifications),
+            notifications,
+            events: events.min(notifications),
             content: section.duration("content", Duration::ZERO..=RETENTION_MAX, default.content),
             quarantine: section.duration("quarantine", MIN..=RETENTION_MAX, default.quarantine),
         };

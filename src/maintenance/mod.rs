@@ -10,6 +10,7 @@ mod contents;
 mod dead_node_rows;
 mod empty_topics;
 mod erasures;
+mod event_log;
 mod expired_fan_outs;
 mod expired_jobs;
 mod figures;
@@ -42,6 +43,7 @@ use cleanups::Cleanups;
 use leadership::Leadership;
 use schedule::Schedule;
 
+pub use event_log::step as drop_event_day;
 pub use figures::{FigureSettings, run as read_figures};
 pub use orphaned_jobs::sweep;
 pub use retention::Retention;

@@ -1,5 +1,5 @@
 //! The duties that delete what has been kept long enough: contents, devices, topics, idempotency keys, clean-up runs,
-//! partitions and states of lanes. Each goes in steps. A step is a short transaction, so no lock is held for long and no
+//! partitions, states of lanes and days of the event log. Each goes in steps. A step is a short transaction, so no lock is held for long and no
 //! other duty is delayed.
 
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::contents::{self, Contents};
 use super::empty_topics::EmptyTopics;
 use super::erasures;
+use super::event_log;
 use super::idempotency_keys;
 use super::lane_changes;
 use super::old_cleanup_runs;
@@ -29,6 +30,8 @@ pub struct Retention {
     pub content: Duration,
     /// A quarantined device, after it was quarantined.
     pub quarantine: Duration,
+    /// A day of the event log, after it is over. Zero: no events are written.
+    pub events: Duration,
 }
 
 /// A duty stops its steps of one round after this time, because the round has other duties.
@@ -58,10 +61,11 @@ enum RetentionDuty {
     Erasures,
     OldPartitions,
     LaneChanges,
+    EventLog,
 }
 
 impl RetentionDuties {
-    const ALL: [RetentionDuty; 9] = [
+    const ALL: [RetentionDuty; 10] = [
         RetentionDuty::Contents,
         RetentionDuty::QuarantinedDevices,
         RetentionDuty::SendOnlyDevices,
@@ -71,6 +75,7 @@ impl RetentionDuties {
         RetentionDuty::Erasures,
         RetentionDuty::OldPartitions,
         RetentionDuty::LaneChanges,
+        RetentionDuty::EventLog,
     ];
 
     pub(super) fn new(now: Instant) -> Self {
@@ -127,6 +132,7 @@ impl RetentionDuties {
             RetentionDuty::EmptyTopics => self.empty_topics.step(conn).await,
             RetentionDuty::IdempotencyKeys => idempotency_keys::step(conn).await,
             RetentionDuty::LaneChanges => lane_changes::step(conn).await,
+            RetentionDuty::EventLog => event_log::step(conn, retention.events).await,
             RetentionDuty::OldCleanupRuns => old_cleanup_runs::step(conn, retention.quarantine).await,
             RetentionDuty::Erasures => erasures::step(conn).await,
             RetentionDuty::OldPartitions => self.old_partitions.step(conn, retention.notifications).await,
@@ -147,6 +153,7 @@ impl RetentionDuty {
             Self::Erasures => "erasures",
             Self::OldPartitions => "old partitions",
             Self::LaneChanges => "lane changes",
+            Self::EventLog => "event log",
         }
     }
 
@@ -161,7 +168,8 @@ impl RetentionDuty {
             | Self::OldCleanupRuns
             | Self::Erasures
             | Self::OldPartitions
-            | Self::LaneChanges => HOUR,
+            | Self::LaneChanges
+            | Self::EventLog => HOUR,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The node's heartbeat task, which runs on every node:
 //! - each fifth of the node time-out it counts up the node's heartbeat;
-//! - each second it asks which lanes have due jobs, and wakes them;
+//! - each second it asks which lanes have due jobs and whether facts wait for the event log, and wakes lanes and sequencer;
 //! - every 10 s it compares the jobs that the table says are leased to this node with those in memory.
 //!
 //! It has a pool of its own, so that requests can't take its connection. An idle node makes 1.5 statements a second
@@ -108,13 +108,16 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Wakes each lane that has a due job, and sets a timer for jobs that fall due before the next tick.
+    /// Wakes the sequencer if facts wait, and each lane that has a due job, and sets a timer for jobs that fall due before the next tick.
     async fn wake_due_lanes(&self, conn: &mut Session) -> Result<(), store::Error> {
         let lanes: Vec<LaneId> = self.intakes.all().iter().map(|intake| intake.lane()).collect();
-        if lanes.is_empty() {
+        if lanes.is_empty() && !self.pool.logs_events() {
             return Ok(());
         }
         let work = store::jobs::read_due(conn, &lanes).await?;
+        if work.has_facts {
+            self.pool.new_events().notify_one();
+        }
         if let Some(in_ms) = work.fan_out_in_ms {
             let fan_outs = Arc::clone(&self.fan_outs);
             self.run_after(in_ms, move || fan_outs.notify_one());

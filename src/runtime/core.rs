@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Role;
 use super::database::Database;
@@ -18,6 +18,7 @@ use crate::audience::FanOutWorker;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Finding, InstallationKey, ServedApps};
+use crate::events::sequencer::Sequencer;
 use crate::notifications::deliveries::StreamPermits;
 use crate::pruning::{self, PrunedMeter, PruningGuards};
 use crate::queue::accept::Acceptor;
@@ -54,6 +55,8 @@ pub(super) struct Core {
     pub(super) pruning_guards: Arc<PruningGuards>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tracer: Tracer,
+    /// Is sent to whenever this node has added something to the event log.
+    pub(super) events_logged: watch::Sender<()>,
 }
 
 impl Core {
@@ -114,6 +117,7 @@ impl Core {
                 notifications: config.retention.notifications,
                 content: config.retention.content,
                 quarantine: config.retention.quarantine,
+                events: config.retention.events,
             },
             apps,
         };
@@ -123,6 +127,14 @@ impl Core {
             node_lease: Arc::clone(&self.node_lease),
             metrics: Arc::clone(&self.metrics),
         };
+        if self.pool.logs_events() {
+            let sequencer = Sequencer {
+                pool: self.pool.clone(),
+                metrics: Arc::clone(&self.metrics),
+                logged: self.events_logged.clone(),
+            };
+            stage.spawn("events", sequencer.run(stage.stop.clone()));
+        }
         stage.spawn("figures", maintenance::read_figures(figures, stage.stop.clone()));
     }
 

@@ -119,6 +119,9 @@ impl Database {
         let rest = most.saturating_sub(OTHER_CONNECTIONS).max(REQUEST_CONNECTIONS_MIN);
         let pool = SessionPool::measured(hosts, Purpose::Requests, rest, metrics);
         let pool = pool.with_platforms(config.providers.platforms());
+        if config.retention.events.is_zero() {
+            pool.log_no_events();
+        }
         let accept = pool.sibling(Purpose::Accept, ACCEPT_CONNECTIONS);
         let record = pool.sibling(Purpose::Record, RECORD_CONNECTIONS);
         let observe = pool.sibling(Purpose::Observe, OBSERVE_CONNECTIONS);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::runtime::Id;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -186,6 +187,7 @@ impl Service {
             pruning_guards: Arc::default(),
             metrics: Arc::clone(metrics),
             tracer,
+            events_logged: watch::Sender::default(),
         };
 
         let recorder = core.start_recorder(config, database, &stages.record);

@@ -39,6 +39,10 @@ pub async fn mark(
         r#"
         with ended as materialized (
           select notification_id, target_count from fan_outs where notification_id = any($1) and app_id = $4),
+        -- It may have no job left: then this ends it.
+        new_facts as (
+          insert into event_outbox (app_id, kind, notifications)
+          select $4, 1, array_agg(notification_id) from ended where logs_events() having count(*) > 0),
         deleted as (
           delete from fan_outs where notification_id = any(array(select notification_id from ended))),
         marked as (
@@ -61,8 +65,9 @@ pub async fn mark(
         last.0,
         app.0
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    conn.note_events();
     Ok(rows.into_iter().map(NotificationId).collect())
 }
 

@@ -299,9 +299,14 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
         "with expired as materialized (
            select notification_id from fan_outs
            where expires_at <= now() and (not is_scheduled or expires_at <= now() - interval '10 minutes')
-           limit 1000 for update skip locked)
-         delete from fan_outs where notification_id = any(array(select notification_id from expired))
-         returning notification_id, app_id, target_count"
+           limit 1000 for update skip locked),
+         ended as (
+           delete from fan_outs where notification_id = any(array(select notification_id from expired))
+           returning notification_id, app_id, target_count),
+         new_facts as (
+           insert into event_outbox (app_id, kind, notifications)
+           select app_id, 1, array_agg(notification_id) from ended where logs_events() group by app_id)
+         select notification_id, app_id, target_count from ended"
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -322,6 +327,7 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
     )
     .execute(&mut *tx)
     .await?;
+    tx.note_events();
     Ok(tx.commit().await?)
 }
 
@@ -331,13 +337,17 @@ pub async fn expire(conn: &mut Session) -> Result<(), Error> {
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn finish(conn: &mut Session, id: NotificationId, found: i64) -> Result<(), Error> {
     sqlx::query!(
-        "with ended as (delete from fan_outs where notification_id = $1 returning app_id, target_count)
+        "with ended as (delete from fan_outs where notification_id = $1 returning app_id, target_count),
+         new_facts as (
+           insert into event_outbox (app_id, kind, notifications)
+           select app_id, 1, array[$1::uuid] from ended where logs_events())
          update notifications set target_count = (select target_count from ended) + $2::bigint
          where notification_id = $1 and app_id = (select app_id from ended)",
         id.0,
         found
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    conn.note_events();
     Ok(())
 }

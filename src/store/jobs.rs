@@ -112,6 +112,8 @@ pub struct DueWork {
     pub ranges: Vec<DueRange>,
     /// Milliseconds until a fan-out is due. None: no fan-out is.
     pub fan_out_in_ms: Option<u32>,
+    /// Facts wait for their place in the event log.
+    pub has_facts: bool,
 }
 
 /// Reads for all lanes together what is due or falls due within a second, fan-outs included. An idle node asks this
@@ -141,6 +143,12 @@ pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, E
           select due_at from fan_outs
           where priority = range_priority and is_scheduled = range_scheduled and due_at <= now() + interval '1 second'
           order by due_at limit 1) first_fan_out
+        union all
+        -- Facts that wait for the event log, told by lane -1.
+        select -1, 0::smallint, 0::smallint, 0
+        where logs_events()
+          and (exists (select from event_outbox where outbox_id > 0 limit 1)
+               or exists (select from event_ending where after_outbox >= 0 limit 1))
         "#,
         &lanes
     )
@@ -149,7 +157,9 @@ pub async fn read_due(conn: &mut Session, lanes: &[LaneId]) -> Result<DueWork, E
     let mut work = DueWork::default();
     for row in rows {
         let in_ms = row.in_ms.ceil() as u32;
-        if row.lane == 0 {
+        if row.lane == -1 {
+            work.has_facts = true;
+        } else if row.lane == 0 {
             work.fan_out_in_ms = Some(work.fan_out_in_ms.map_or(in_ms, |known| known.min(in_ms)));
         } else if let (Some(class), Some(priority)) =
             (Class::from_code(row.class), Priority::from_code(row.priority))

@@ -46,7 +46,8 @@ pub async fn create_day(conn: &mut Session, day: NaiveDate) -> Result<(), Error>
 
 /// Days that are older than `days`, and that no waiting job or fan-out refers to: they may be dropped. A day with a
 /// table that was detached and not dropped yet is among them. A day is kept while one of its scheduled notifications was due,
-/// or was cancelled, less than `days` ago: it may have ended without a receipt.
+/// or was cancelled, less than `days` ago: it may have ended without a receipt. A day is kept too while the event log has the
+/// end of one of its notifications. While facts have waited for the log for an hour, all days are kept.
 pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(
         r#"
@@ -62,6 +63,8 @@ pub async fn droppable_days(conn: &mut Session, days: i32) -> Result<Vec<NaiveDa
           and (select true from notifications
                where notification_id >= day_floor(day) and notification_id < day_floor(day + 1) and send_at is not null
                  and coalesce(cancelled_at, due_at) > now() - make_interval(days => $1) limit 1) is null
+          and (select true from event_days e where e.day = x.day) is null
+          and coalesce((select at from event_outbox order by outbox_id limit 1) > now() - interval '1 hour', true)
         order by day
         "#,
         days
@@ -152,7 +155,12 @@ pub async fn drop_key_day(conn: &mut Session, day: NaiveDate) -> Result<(), Erro
     drop_partitions(conn, &["idempotency_keys"], day).await
 }
 
-async fn drop_partitions(conn: &mut Session, parents: &[&str], day: NaiveDate) -> Result<(), Error> {
+/// Drops a day's partitions of these tables, as [`drop_day`] does.
+pub(super) async fn drop_partitions(
+    conn: &mut Session,
+    parents: &[&str],
+    day: NaiveDate,
+) -> Result<(), Error> {
     // Identifiers can't be parameters. These are built from a date, never from input.
     let suffix = day.format("%Y%m%d");
     for parent in parents {

@@ -155,8 +155,25 @@ fn push_slice(flat: &mut Vec<i64>, start: &mut Vec<i32>, end: &mut Vec<i32>, dev
 /// # Errors
 /// Nothing is recorded: Postgres is out of reach, or one value of the batch is poisoned.
 pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId>, Error> {
+    let recorded = store(conn, batch).await?;
+    if !recorded.is_empty() {
+        conn.note_events();
+    }
+    Ok(recorded.into_iter().map(|job| counted(conn, batch, job.job_id, job.lane_id)).collect())
+}
+
+/// A job that matched its fence, and its lane.
+struct RecordedJob {
+    job_id: i64,
+    lane_id: i32,
+}
+
+/// The statement of [`record`]. The event log is told of receipts with final outcomes. A receipt of retries only is not told,
+/// because its notification goes on.
+async fn store(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<RecordedJob>, Error> {
     let [accepted, rejected, token_dead, expired, cancelled, unknown, retried] = &batch.counts;
-    let rows = sqlx::query!(
+    let recorded = sqlx::query_as!(
+        RecordedJob,
         r#"
         with incoming as (
           select * from unnest($1::bigint[], $2::int[], $3::int[], $4::boolean[],
@@ -169,10 +186,10 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         -- The fence: job, notification, node and version are as the batch says. A job that the batch calls finished has
         -- no device left then.
         owned as materialized (
-          select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt, l.unanswered, l.in_doubt,
-                 l.last_reason, l.trace, ready_at(l.class, l.due_at, l.found_at) as ready_at,
-                 i.finished, i.accepted, i.rejected, i.token_dead, i.expired, i.cancelled, i.unknown, i.retried,
-                 i.outcomes, i.reasons, i.reason_indexes, i.provider_ids, i.began_ms, i.first, i.last
+          select l.job_id, l.notification_id, l.lane_id, l.priority, l.expires_at, l.attempt, l.unanswered, l.in_doubt, l.last_reason,
+                 l.trace, ready_at(l.class, l.due_at, l.found_at) as ready_at, i.finished, i.accepted, i.rejected, i.token_dead,
+                 i.expired, i.cancelled, i.unknown, i.retried, i.outcomes, i.reasons, i.reason_indexes, i.provider_ids, i.began_ms,
+                 i.first, i.last
           from incoming i
           join locked_jobs l on l.job_id = i.job_id and l.notification_id = i.notification_id
             and l.node_id is not distinct from i.node_id and l.version = i.version
@@ -182,30 +199,29 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         -- suspect: an attempt sets the number to the limit. A device that was rejected without an attempt adds one death,
         -- so that the next device is tried.
         partly_done_jobs as (
-          update jobs set version = version + 1,
-                 node_deaths = case when node_deaths < $31 then 0
-                                    when ($30::boolean[])[array_position($1, job_id)] then $31
-                                    else least(node_deaths::int + 1, 32767)::smallint end,
-                 done = coalesce(done | ($5::varbit[])[array_position($1, job_id)],
-                                 ($5::varbit[])[array_position($1, job_id)])
+          update jobs set version = version + 1, node_deaths = case when node_deaths < $31 then 0
+                   when ($30::boolean[])[array_position($1, job_id)] then $31 else least(node_deaths::int + 1, 32767)::smallint end,
+                 done = coalesce(done | ($5::varbit[])[array_position($1, job_id)], ($5::varbit[])[array_position($1, job_id)])
           where job_id = any(array(select job_id from owned where not finished))),
         new_receipts as (
-          insert into receipts (notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired,
-                                cancelled, unknown, retried, shape, first_device, last_device, devices, outcomes,
-                                reasons, reason_indexes, provider_ids, began_at, last_reason, ready_at)
-          select notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired, cancelled,
-                 unknown, retried, shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1),
-                 ($20::bigint[])[first], ($20::bigint[])[last], ($20::bigint[])[first:last], outcomes,
-                 string_to_array(reasons, E'\n'), reason_indexes, string_to_array(provider_ids, E'\n', ''),
-                 now() - make_interval(secs => began_ms / 1000.0), last_reason, ready_at
-          from owned),
+          insert into receipts (notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired, cancelled, unknown,
+                                retried, shape, first_device, last_device, devices, outcomes, reasons, reason_indexes,
+                                provider_ids, began_at, last_reason, ready_at)
+          select notification_id, job_id, lane_id, attempt, accepted, rejected, token_dead, expired, cancelled, unknown, retried,
+                 shape_of(($20::bigint[])[first], ($20::bigint[])[last], last - first + 1), ($20::bigint[])[first],
+                 ($20::bigint[])[last], ($20::bigint[])[first:last], outcomes, string_to_array(reasons, E'\n'), reason_indexes,
+                 string_to_array(provider_ids, E'\n', ''), now() - make_interval(secs => began_ms / 1000.0), last_reason, ready_at
+          from owned returning notification_id, receipt_id, lane_id, retried < length(outcomes) as has_final),
+        new_facts as (
+          insert into event_outbox (app_id, kind, notifications, receipts)
+          select (select app_id from lanes l where l.lane_id = r.lane_id), 1, array_agg(notification_id), array_agg(receipt_id)
+          from new_receipts r where has_final and logs_events() group by 1),
         -- An attempt in doubt counts as unanswered if another attempt follows. The same attempt in another lane stays in
         -- doubt. Both counters stop at the end of smallint: with a short retry_max, 28 days have room for more attempts.
         retries as (
           insert into jobs (notification_id, lane_id, priority, class, due_at, expires_at, attempt, unanswered,
                             in_doubt, last_reason, environment_probe_since, trace, device_count, devices)
-          select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1,
-                 now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at,
+          select o.notification_id, coalesce(r.lane, o.lane_id), o.priority, 1, now() + make_interval(secs => r.delay_ms / 1000.0), o.expires_at,
                  least(o.attempt::int + r.step, 32767)::smallint,
                  least(o.unanswered::int + r.unanswered + case when o.in_doubt then r.step else 0 end, 32767)::smallint,
                  o.in_doubt and r.step = 0, coalesce(r.reason, o.last_reason), r.environment_probe_since, o.trace,
@@ -250,9 +266,8 @@ pub async fn record(conn: &mut Session, batch: &RecordBatch) -> Result<Vec<JobId
         &batch.retry_environment_probe_since as &[Option<DateTime<Utc>>],
         &batch.notification,
     )
-    .fetch_all(&mut *conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| counted(conn, batch, row.job_id, row.lane_id)).collect())
+    .fetch_all(conn);
+    Ok(recorded.await?)
 }
 
 /// Counts the devices of a recorded job that have ended, and returns the job.

@@ -118,7 +118,10 @@ pub async fn opened(conn: &mut Session, app: AppId, all: &[OpenedNotification]) 
         with complete as (
           delete from fan_outs
           where notification_id = any($1) and ($5::bytea[])[array_position($1, notification_id)] is null
-          returning notification_id, target_count),
+          returning notification_id, app_id, target_count),
+        new_facts as (
+          insert into event_outbox (app_id, kind, notifications)
+          select app_id, 1, array_agg(notification_id) from complete where logs_events() group by app_id),
         left_to_find as (
           update fan_outs
           set is_scheduled = false, format = $6, audience = ($5::bytea[])[array_position($1, notification_id)],
@@ -142,7 +145,8 @@ pub async fn opened(conn: &mut Session, app: AppId, all: &[OpenedNotification]) 
         last.0,
         app.0
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    conn.note_events();
     Ok(())
 }

@@ -28,6 +28,9 @@ impl EndedJobs {
     /// Adds up what a statement ended, and counts the devices.
     fn of(conn: &mut Session, rows: Vec<EndedRow>) -> Self {
         let mut ended = Self::default();
+        if rows.iter().any(|row| row.devices.is_some()) {
+            conn.note_events();
+        }
         for EndedRow { jobs, lane_id, status, devices } in rows {
             ended.jobs = jobs.cast_unsigned();
             let (Some(lane), Some(status), Some(devices)) =
@@ -81,7 +84,13 @@ macro_rules! end_jobs {
                 + $reason
                 + r#" end],
                  decode(repeat('01', open_count), 'hex'), last_reason, ready_at(class, due_at, found_at)
-          from counted where open_count > 0)
+          from counted where open_count > 0
+          returning notification_id, receipt_id, lane_id),
+        new_facts as (
+          insert into event_outbox (app_id, kind, notifications, receipts)
+          select (select app_id from lanes l where l.lane_id = r.lane_id), 1, array_agg(notification_id),
+                 array_agg(receipt_id)
+          from new_receipts r where logs_events() group by 1)
         select (select count(*) from deleted_jobs) as "jobs!", e.lane_id as "lane_id?", e.status as "status?",
                e.devices as "devices?"
         from (select 1) one

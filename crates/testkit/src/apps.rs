@@ -96,5 +96,10 @@ fn registration(platform: Platform, token: DeviceToken) -> Registration {
 pub fn kept(days: u64) -> Retention {
     const DAY: u64 = 86_400;
     let long = Duration::from_secs(1_000 * DAY);
-    Retention { notifications: Duration::from_secs(days * DAY), content: long, quarantine: long }
+    Retention {
+        notifications: Duration::from_secs(days * DAY),
+        content: long,
+        quarantine: long,
+        events: Duration::from_secs(days * DAY),
+    }
 }

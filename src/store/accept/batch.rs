@@ -1,5 +1,7 @@
 //! Accepted notifications as columns, which the statements of [`super`] store.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -210,6 +212,12 @@ impl AcceptBatch {
         self.fan_out_format.push(row.format);
         self.fan_out_audience.push(row.audience);
         self.fan_out_trace.push(row.trace);
+    }
+
+    /// True if something of the batch ends at once: devices that are rejected, or a notification without targets.
+    pub(super) fn has_facts(&self) -> bool {
+        let open: HashSet<&Uuid> = self.job_notification.iter().chain(&self.fan_out_notification).collect();
+        !self.refused_notification.is_empty() || self.id.iter().any(|id| !open.contains(id))
     }
 
     /// True if the batch has an audience that is resolved now, page by page.

@@ -71,9 +71,37 @@ struct InsertedRow {
 }
 
 /// The statement that stores a batch. `$keys` stands before all other parts, `$stored` is the condition under which what
-/// belongs to the notification `id` is stored, and `$rows` says where the rows of the answer come from.
+/// belongs to the notification `id` is stored, and `$rows` says where the rows of the answer come from. `$facts` is `silent`, or
+/// `telling` if something of the batch ends at once, which the event log tells. Most batches are silent and pay nothing for it.
 macro_rules! insert_batch {
-    (keys: $keys:tt, stored: $stored:tt, rows: $rows:tt, $conn:expr, $batch:expr $(, $more:expr)*) => {
+    (keys: $keys:tt, stored: $stored:tt, facts: silent, $($rest:tt)*) => {
+        insert_batch!(keys: $keys, stored: $stored, facts: (""), $($rest)*)
+    };
+    (keys: $keys:tt, stored: $stored:tt, facts: telling, $($rest:tt)*) => {
+        insert_batch!(
+            keys: $keys,
+            stored: $stored,
+            facts: (r#",
+        incoming_apps as materialized (
+          select id, app from unnest($1::uuid[], $2::smallint[]) as incoming(id, app)
+          "# + $stored + r#"),
+        -- The receipts, then the notifications that have neither a job nor an audience that is yet to be found.
+        new_facts as (
+          insert into event_outbox (app_id, kind, notifications, receipts)
+          select app, 1, array_agg(id order by receipt_id nulls last), 
+                 coalesce(array_agg(receipt_id order by receipt_id) filter (where receipt_id is not null), '{}')
+          from (select coalesce((select app from incoming_apps where id = r.notification_id),
+                                (select app_id from lanes l where l.lane_id = r.lane_id)) as app,
+                       r.notification_id as id, r.receipt_id
+                from new_receipts r
+                union all
+                select app, id, null from incoming_apps
+                where id not in (select unnest($12::uuid[])) and id not in (select unnest($30::uuid[]))) ended
+          where logs_events() group by app)"#),
+            $($rest)*
+        )
+    };
+    (keys: $keys:tt, stored: $stored:tt, facts: ($($facts:tt)*), rows: $rows:tt, $conn:expr, $batch:expr $(, $more:expr)*) => {
         sqlx::query_as!(
             InsertedRow,
             $keys
@@ -111,7 +139,8 @@ macro_rules! insert_batch {
                   as incoming(id, lane, reason, first, last)) refused
           "#
                 + $stored
-                + r#"),
+                + r#"
+          returning notification_id, receipt_id, lane_id),
         new_fan_outs as (
           insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, audience,
                                 is_scheduled, trace)
@@ -135,6 +164,9 @@ macro_rules! insert_batch {
                 + $stored
                 + r#"
           returning job_id, notification_id, lane_id, priority, devices[1] as first_device, due_at, expires_at)
+        "#
+                + $($facts)*
+                + r#"
         select "#
                 + $rows,
             &$batch.id,
@@ -191,17 +223,27 @@ macro_rules! insert_batch {
 /// # Errors
 /// Nothing is stored: Postgres is out of reach, or one value of the batch is poisoned.
 pub async fn insert(conn: &mut Session, batch: &AcceptBatch) -> Result<Vec<StoredJob>, Error> {
-    let rows = insert_batch!(
-        keys: "with",
-        stored: "",
-        rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
-                 j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
-                 j.due_at as "due_at?", j.expires_at as "expires_at?"
-          from new_jobs j"#,
-        conn,
-        batch
-    )
-    .await?;
+    macro_rules! rows {
+        ($facts:ident) => {
+            insert_batch!(
+                keys: "with",
+                stored: "",
+                facts: $facts,
+                rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
+                         j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
+                         j.due_at as "due_at?", j.expires_at as "expires_at?"
+                  from new_jobs j"#,
+                conn,
+                batch
+            )
+            .await?
+        };
+    }
+    let has_facts = batch.has_facts();
+    let rows = if has_facts { rows!(telling) } else { rows!(silent) };
+    if has_facts {
+        conn.note_events();
+    }
     for (_, lane, devices) in batch.refused_devices() {
         conn.count_delivery(lane, DeliveryStatus::Rejected, devices);
     }
@@ -231,28 +273,38 @@ pub async fn insert_keyed(
     keys: KeyRows,
 ) -> Result<StoredKeys, Error> {
     let keys = keys.into_sorted_columns();
-    let rows = insert_batch!(
-        keys: r#"
+    macro_rules! rows {
+        ($facts:ident) => {
+            insert_batch!(
+                keys: r#"
         with keys as materialized (
           select store_idempotency_keys(now(), $44::smallint[], $45::uuid[], $46::uuid[], $47::uuid[], $48::int[],
                                         $49::bytea[]) as taken),"#,
-        stored: "where id <> all ((select taken from keys)::uuid[])",
-        rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
-                 j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
-                 j.due_at as "due_at?", j.expires_at as "expires_at?"
-          from new_jobs j
-          union all
-          select unnest(taken), null, null, null, null, null, null, null from keys"#,
-        conn,
-        batch,
-        &keys.app,
-        &keys.key,
-        &keys.request,
-        &keys.notification,
-        &keys.target_count as &[Option<i32>],
-        keys.acceptance as Option<Vec<Option<Vec<u8>>>>
-    )
-    .await?;
+                stored: "where id <> all ((select taken from keys)::uuid[])",
+                facts: $facts,
+                rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
+                         j.lane_id as "lane_id?", j.priority as "priority?", j.first_device as "first_device?",
+                         j.due_at as "due_at?", j.expires_at as "expires_at?"
+                  from new_jobs j
+                  union all
+                  select unnest(taken), null, null, null, null, null, null, null from keys"#,
+                conn,
+                batch,
+                &keys.app,
+                &keys.key,
+                &keys.request,
+                &keys.notification,
+                &keys.target_count as &[Option<i32>],
+                keys.acceptance as Option<Vec<Option<Vec<u8>>>>
+            )
+            .await?
+        };
+    }
+    let has_facts = batch.has_facts();
+    let rows = if has_facts { rows!(telling) } else { rows!(silent) };
+    if has_facts {
+        conn.note_events();
+    }
     let taken: HashSet<_> = rows.iter().filter_map(|row| row.taken_id.map(NotificationId)).collect();
     for (_, lane, devices) in batch.refused_devices().filter(|(id, ..)| !taken.contains(id)) {
         conn.count_delivery(lane, DeliveryStatus::Rejected, devices);

@@ -100,7 +100,13 @@ pub async fn cancel(conn: &mut Session, jobs: &[JobId], devices: &[DeviceId]) ->
                  decode(repeat(case when in_doubt then '06' when may_be_sent then '86' else '85' end, open_count), 'hex'),
                  array[case when may_be_sent then 'no_answer' else 'device_gone' end],
                  decode(repeat('01', open_count), 'hex'), last_reason, ready_at(class, due_at, found_at)
-          from ended)
+          from ended
+          returning notification_id, receipt_id, lane_id),
+        new_facts as (
+          insert into event_outbox (app_id, kind, notifications, receipts)
+          select (select app_id from lanes l where l.lane_id = r.lane_id), 1, array_agg(notification_id),
+                 array_agg(receipt_id)
+          from new_receipts r where logs_events() group by 1)
         select lane_id as "lane_id!", may_be_sent as "may_be_sent!", sum(open_count)::bigint as "devices!"
         from ended group by lane_id, may_be_sent
         "#,
@@ -109,6 +115,9 @@ pub async fn cancel(conn: &mut Session, jobs: &[JobId], devices: &[DeviceId]) ->
     )
     .fetch_all(&mut *conn)
     .await?;
+    if !rows.is_empty() {
+        conn.note_events();
+    }
     let mut cancelled = 0;
     for row in rows {
         let (lane, devices) = (LaneId(row.lane_id), row.devices.cast_unsigned());

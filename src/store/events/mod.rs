@@ -4,11 +4,14 @@
 //!   themselves: [`super::record`], [`super::waiting_jobs`], [`super::accept`].
 //! - [`sequence`] gives the facts of the outbox their places in the log.
 //! - [`page`], [`oldest`] and [`head`] read the log.
+//! - [`droppable_days`] and [`drop_day`] end its days.
 
+mod days;
 mod log;
 mod outbox;
 mod sequencer;
 
+pub use days::{delete_waiting, drop_day, droppable_days, release_days};
 pub use log::{LogEntry, ReceiptId, first_day, head, oldest, page, since};
 pub use outbox::{NewFact, append};
 pub use sequencer::{Sequenced, sequence};

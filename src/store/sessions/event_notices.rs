@@ -13,6 +13,11 @@ impl SessionPool {
         self.inner.shared.logs_events.store(false, Ordering::Release);
     }
 
+    /// False after [`Self::log_no_events`].
+    pub fn logs_events(&self) -> bool {
+        self.inner.shared.logs_events.load(Ordering::Acquire)
+    }
+
     /// Is notified after a commit of this pool, or of one of its siblings, that has written events.
     pub fn new_events(&self) -> Arc<Notify> {
         Arc::clone(&self.inner.shared.new_events)

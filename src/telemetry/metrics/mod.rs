@@ -10,6 +10,7 @@
 mod accept;
 mod database;
 mod deliveries;
+mod events;
 mod exemplars;
 mod families;
 mod histogram;
@@ -36,6 +37,7 @@ use prometheus_client::registry::Registry;
 pub use accept::{AcceptMetrics, AppMetrics, AudienceKind};
 pub use database::{AppFigures, DatabaseFigures, DatabaseMetrics, DeviceFigure, LaneFigures};
 pub use deliveries::DeliveryMetrics;
+pub use events::EventMetrics;
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, RouteMetrics};
 pub use label::{Held, SecondsGauge};
@@ -104,6 +106,8 @@ pub struct Metrics {
     pub database: DatabaseMetrics,
     /// The export of traces.
     pub trace: TraceMetrics,
+    /// The event log.
+    pub events: EventMetrics,
 }
 
 impl Metrics {
@@ -121,10 +125,11 @@ impl Metrics {
             NodeMetrics::register(&mut names),
             DatabaseMetrics::register(&mut names),
             TraceMetrics::register(&mut names),
+            EventMetrics::register(&mut names),
         );
         process::register(&mut names);
         log::register(&mut names);
-        let (http, accept, lanes, deliveries, record, postgres, node, database, trace) = metrics;
+        let (http, accept, lanes, deliveries, record, postgres, node, database, trace, events) = metrics;
         let refreshes = Mutex::default();
         Arc::new(Self {
             registry,
@@ -138,6 +143,7 @@ impl Metrics {
             node,
             database,
             trace,
+            events,
         })
     }
 

@@ -1,6 +1,9 @@
 //! The event log on a real Postgres (docs/queue.md#event-log).
 
+mod endings;
+mod interleaving;
 mod outbox;
+mod retention;
 
 use pushpost::domain::{AppId, LogPosition};
 use pushpost::store::events::{self, LogEntry};

@@ -19,3 +19,5 @@ mod retention;
 mod scheduled;
 mod scheduled_retention;
 mod topic_audiences;
+
+pub(crate) use scheduled::{for_users as scheduled_for_users, resolve as resolve_scheduled};

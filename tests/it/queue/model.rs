@@ -235,6 +235,8 @@ impl Model {
                 self.step().await;
             }
             self.check(&format!("phase {phase}")).await;
+            let limit = self.rng.random_range(1..20);
+            self.queue.sequence_all(limit).await;
         }
         self.finish().await;
         self.check("the end").await;
@@ -247,6 +249,8 @@ impl Model {
             let ended: BTreeSet<i64> = self.queue.outcomes(*id).await.into_keys().collect();
             assert_eq!(&ended, devices, "seed {}: {id}", self.seed);
         }
+        self.queue.sequence_all(3).await;
+        self.queue.assert_all_is_told().await;
         let room = std::mem::take(&mut self.nodes);
         for player in room {
             until("all room of the intakes is back", async || player.node.has_all_room()).await;

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Resolves what is due by so many nodes, until nothing is left.
-pub(super) async fn resolve(queue: &TestQueue, nodes: usize) {
+pub(crate) async fn resolve(queue: &TestQueue, nodes: usize) {
     find_until_none(queue, nodes, "select count(*) from fan_outs where due_at <= now()").await;
 }
 
@@ -40,7 +40,7 @@ async fn bind(queue: &TestQueue, first: i64, users: &[&str]) {
     }
 }
 
-pub(super) fn for_users(users: &[&str]) -> ScheduledAudience {
+pub(crate) fn for_users(users: &[&str]) -> ScheduledAudience {
     ScheduledAudience { users: users.iter().map(|name| user(name)).collect(), ..nobody_later() }
 }
 

@@ -1,5 +1,6 @@
 //! The queue on a database with an app, without providers and without HTTP.
 
+mod event_log;
 mod fan_outs;
 mod node;
 
