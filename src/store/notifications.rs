@@ -33,15 +33,25 @@ pub async fn to_send(
     ids: &[NotificationId],
     with_content: &[NotificationId],
 ) -> Result<Vec<ToSend>, Error> {
+    let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query!(
         r#"
-        select notification_id, app_id, once, by_user, cancelled_at is not null as "cancelled!",
-               case when notification_id = any($2) then content end as content
-        from notifications where notification_id = any($1) and app_id = $3
+        select n.notification_id as "notification_id!", app_id as "app_id!", once as "once!", by_user as "by_user!",
+               cancelled as "cancelled!", content
+        from unnest($1::uuid[]) id
+        -- One by one: with `= any`, the plan of an empty day may read all notifications of the app. The range leaves out
+        -- other days before the statement begins.
+        cross join lateral (
+          select notification_id, app_id, once, by_user, cancelled_at is not null as cancelled,
+                 case when notification_id = any($2) then content end as content
+          from notifications
+          where notification_id = id and app_id = $3 and notification_id >= $4 and notification_id <= $5 offset 0) n
         "#,
         &uuids(ids),
         &uuids(with_content),
-        app.0
+        app.0,
+        first.0,
+        last.0
     )
     .fetch_all(conn)
     .await?;
@@ -64,11 +74,17 @@ pub async fn cancelled_among(
     app: AppId,
     ids: &[NotificationId],
 ) -> Result<Vec<NotificationId>, Error> {
+    let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query_scalar!(
-        "select notification_id from notifications
-         where notification_id = any($1) and app_id = $2 and cancelled_at is not null",
+        r#"select id as "id!" from unnest($1::uuid[]) id
+           cross join lateral (
+             select from notifications
+             where notification_id = id and app_id = $2 and cancelled_at is not null
+               and notification_id >= $3 and notification_id <= $4 offset 0) n"#,
         &uuids(ids),
-        app.0
+        app.0,
+        first.0,
+        last.0
     );
     Ok(rows.fetch_all(conn).await?.into_iter().map(NotificationId).collect())
 }

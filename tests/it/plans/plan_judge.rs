@@ -22,7 +22,8 @@ const LARGE: [&str; 9] = [
 
 /// Indexes of which any condition on the first column alone leaves too much to be read: with the condition that must be there
 /// too, and what is read without it.
-const NARROWED: [(&str, &str, &str); 5] = [
+const NARROWED: [(&str, &str, &str); 6] = [
+    ("_app_id_notification_id_", "notification_id", "all notifications of an app are read"),
     ("_label_", "label =", "all labels of an app are read"),
     ("lane_changes_pkey", "ended_at", "all changes of a lane are read"),
     ("devices_token", "token_digest", "all devices of an app are read"),
