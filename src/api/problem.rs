@@ -69,7 +69,20 @@ impl Problem {
     pub fn log_cause(&self, request_id: &str, route: &str) {
         if let Some(cause) = self.causes() {
             let code = self.code.as_str();
-            tracing::error!(request_id, route, code, cause, "request failed with an internal error");
+            let hint = self.code.operator_hint();
+            // An alert or a person that looks for faults of Pushpost must not find a Postgres that is away.
+            if self.code == ProblemCode::Internal {
+                tracing::error!(
+                    request_id,
+                    route,
+                    code,
+                    cause,
+                    hint,
+                    "request failed with an internal error"
+                );
+            } else {
+                tracing::error!(request_id, route, code, cause, hint, "request failed because of Postgres");
+            }
         }
     }
 

@@ -104,6 +104,7 @@ pub(super) async fn handle(
         method: &method,
         route,
         status: response.status(),
+        problem,
         elapsed: started.elapsed(),
         database,
         body_bytes,

@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Duration;
 
 use super::auth::CallerNote;
+use super::error::ProblemCode;
 use crate::domain::{NotificationId, TraceContext};
 use crate::telemetry::REQUEST_TARGET;
 
@@ -28,6 +29,8 @@ pub(super) struct AnsweredRequest<'a> {
     /// None: the path is unknown.
     pub(super) route: Option<&'a str>,
     pub(super) status: StatusCode,
+    /// The code of the problem that it was answered with.
+    pub(super) problem: Option<ProblemCode>,
     /// From the head of the request to the head of the answer.
     pub(super) elapsed: Duration,
     /// How long the request waited for Postgres.
@@ -61,6 +64,7 @@ macro_rules! line {
             method = %request.method,
             route = request.route.unwrap_or("-"),
             status = request.status.as_u16(),
+            code = request.problem.map(ProblemCode::as_str),
             elapsed_ms = milliseconds(request.elapsed),
             db_ms = milliseconds(request.database),
             request_bytes = request.body_bytes,
@@ -69,12 +73,18 @@ macro_rules! line {
             app = caller.map(|(app, _)| app.name.as_str()),
             key = caller.map(|(_, key)| display(key)),
             trace_id = request.trace.map(display),
+            hint = request.hint(),
             "request is answered"
         );
     }};
 }
 
 impl AnsweredRequest<'_> {
+    /// The operator's next step where this line is the only one about it: a full queue has no cause inside the service.
+    fn hint(&self) -> Option<&'static str> {
+        self.problem.filter(|code| *code == ProblemCode::QueueFull).and_then(ProblemCode::operator_hint)
+    }
+
     /// Logs the request: at `debug`; at `info` if it was slow; at `warn` if it failed here. A probe of a node that is not ready is
     /// no failure.
     pub(super) fn log(&self) {

@@ -23,6 +23,20 @@ macro_rules! problem_codes {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
+            /// The operator's next step, for the log; none: the operator has none. Sections are those of docs/runbook.md.
+            pub fn operator_hint(self) -> Option<&'static str> {
+                match self {
+                    Self::QueueFull => Some(
+                        "`pushpost queue` shows the lane that holds the devices; see docs/runbook.md#queue-full",
+                    ),
+                    Self::Unavailable | Self::OutcomeUnknown => Some(
+                        "Postgres is away or slow: see docs/runbook.md#postgres-down and #postgres-slow",
+                    ),
+                    Self::Internal => Some("this is a fault of Pushpost: report this line"),
+                    _ => None,
+                }
+            }
+
             /// Is the request refused for the caller's key or rate, for its size, or because the node can't take it now?
             pub fn is_refusal(self) -> bool {
                 matches!(

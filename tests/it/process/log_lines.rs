@@ -3,6 +3,7 @@
 use http::Method;
 use pushpost_simulator::{Action, FcmFault, Rule};
 use pushpost_testkit::json::{assert_has, fcm_targets};
+use pushpost_testkit::postgres_proxy::PostgresProxy;
 use pushpost_testkit::processes::TestProcess;
 use pushpost_testkit::wait::until_some;
 use serde_json::{Value, json};
@@ -150,6 +151,41 @@ async fn a_burst_of_failures_is_few_lines_that_tell_how_many_there_were() {
         assert_eq!(lines.len() as u64 + suppressed, FAILURES, "{lines:?}");
         assert!(suppressed > 0, "{lines:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_logged_with_its_code_and_with_what_to_do() {
+    let mut process = TestProcess::create().await;
+    let proxy = PostgresProxy::of(&process.database).await;
+    process.variable("PUSHPOST__DATABASE__URL", proxy.url());
+    process.variable("PUSHPOST__LIMITS__MAX_PENDING", "2");
+    for message in
+        ["request is answered", "request failed because of Postgres", "Postgres is out of reach", "can't be"]
+    {
+        process.expect_log(message);
+    }
+    process.serve().await;
+    let key = process.key("send,admin").await;
+    let paused = process.ask(Method::POST, "/v1/admin/lanes/fcm/pause", &key, None).await;
+    assert_eq!(paused.status, 200, "{paused:?}");
+    send(&process, &key, fcm_targets("f", 3)).await;
+    let body = json!({"to": {"tokens": fcm_targets("f", 3)}, "title": "Hi"});
+    assert_eq!(process.ask(Method::POST, SEND, &key, Some(&body)).await.body["code"], "queue_full");
+    proxy.set_away(true);
+    assert_eq!(process.ask(Method::GET, SEND, &key, None).await.body["code"], "unavailable");
+    proxy.set_away(false);
+    process.stop().await;
+    let requests = lines(&process, "pushpost::request");
+    let of = |code: &str| {
+        requests.iter().find(|line| line["code"] == code).unwrap_or_else(|| panic!("{requests:#?}"))
+    };
+    let hint = of("queue_full")["hint"].as_str().unwrap();
+    assert!(hint.contains("docs/runbook.md#queue-full"), "{hint}");
+    let refused = of("unavailable");
+    let causes = lines(&process, "pushpost::api::problem");
+    let cause = causes.iter().find(|line| line["request_id"] == refused["request_id"]).unwrap();
+    assert_eq!(cause["message"], "request failed because of Postgres", "no fault of Pushpost");
+    assert!(cause["hint"].as_str().unwrap().contains("docs/runbook.md#postgres-down"), "{cause}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ const OUTAGE: &[&str] = &[
     "answer to a commit is lost",
     "request is answered",
     "request failed with an internal error",
+    "request failed because of Postgres",
     "backlog can't be read",
     "verdicts about tokens not stored",
     "change of a pruning guard not stored",
