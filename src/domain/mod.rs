@@ -17,6 +17,7 @@ mod idempotency;
 mod input;
 mod job;
 mod lane;
+mod lane_advice;
 mod locale;
 mod nearest;
 mod network;
@@ -64,6 +65,7 @@ pub use idempotency::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, RequestD
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT_NODE_DEATHS, Suspicion};
 pub use lane::LaneState;
+pub use lane_advice::{OperatorAdvice, lane_advice};
 pub use locale::Locale;
 pub use nearest::{most_alike, nearest, nearest_by_start};
 pub use network::{BadNetwork, Network};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::{BadToken, DeviceToken, Kind};
+use super::{BadToken, DeviceToken, Kind, OperatorAdvice};
 
 /// What a provider states about its device tokens and lanes. All of it is fixed at compile time.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct PlatformFacts {
     pub names_messages: bool,
     /// The reason with which the provider refuses a token that belongs to its other environment. None: it never does.
     pub other_environment_reason: Option<&'static str>,
+    /// What operators are told about a lane of it that has stopped.
+    pub advice: OperatorAdvice,
 }
 
 /// How the devices of a platform are spread over lanes.
@@ -325,6 +327,7 @@ mod tests {
         has_object_tokens: false,
         names_messages: true,
         other_environment_reason: None,
+        advice: OperatorAdvice::GENERAL,
     });
 
     #[test]

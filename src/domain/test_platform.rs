@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{BadToken, Environment, Environments, Kind, Platform, PlatformFacts};
+use super::{BadToken, Environment, Environments, Kind, OperatorAdvice, Platform, PlatformFacts};
 
 /// Devices with endpoints at `east.example`.
 pub(crate) const EAST: Environment = Environment::new(1, "east");
@@ -31,4 +31,5 @@ pub(crate) const STRUCTURED: Platform = Platform::new(&PlatformFacts {
     has_object_tokens: true,
     names_messages: true,
     other_environment_reason: None,
+    advice: OperatorAdvice::GENERAL,
 });

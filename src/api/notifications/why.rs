@@ -24,7 +24,7 @@ use crate::notifications::why::{self, Segment, Why};
     "segments": [{
         "cause": "lane_throttled", "from": "2026-11-28T09:00:00.000Z", "to": "2026-11-28T09:00:12.400Z",
         "seconds": 12.4, "lane": "fcm", "attempt": null, "reason": "RESOURCE_EXHAUSTED",
-        "action": "Ask the provider for a higher quota; the lane tries again by itself."
+        "action": "Compare messages_per_minute with the project's quota, or ask for a higher quota; the lane tries again by itself (docs/runbook.md#lane-throttled)"
     }, {
         "cause": "attempt", "from": "2026-11-28T09:00:12.400Z", "to": "2026-11-28T09:00:12.520Z", "seconds": 0.12,
         "lane": "fcm", "attempt": 1, "reason": null, "action": null

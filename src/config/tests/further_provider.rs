@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::{
-    App, BadToken, Content, Environments, Kind, Platform, PlatformFacts, ProviderDefaults, ValidationError,
+    App, BadToken, Content, Environments, Kind, OperatorAdvice, Platform, PlatformFacts, ProviderDefaults,
+    ValidationError,
 };
 use crate::provider::{AnySettings, LaneOptions, Provider, ProviderSettings, Sender, SetupError};
 
@@ -17,6 +18,7 @@ const FACTS: &PlatformFacts = &PlatformFacts {
     has_object_tokens: false,
     names_messages: false,
     other_environment_reason: None,
+    advice: OperatorAdvice::GENERAL,
 };
 
 const PLATFORM: Platform = Platform::new(FACTS);

@@ -41,7 +41,13 @@ fn reached(senders: &LaneCredentials, topic: &str) -> Arc<NumberedSender> {
 
 fn gate() -> LaneGate {
     let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
-    let gate = LaneGate::new(LaneId(1), "shop/apns-production".to_owned(), senders().fingerprint(), intake);
+    let gate = LaneGate::new(
+        LaneId(1),
+        apns::lane(apns::PRODUCTION),
+        "shop/apns-production".to_owned(),
+        senders().fingerprint(),
+        intake,
+    );
     gate.on(LaneEvent::RemoteState { paused: false, suspension: StoredSuspension::Empty });
     gate
 }

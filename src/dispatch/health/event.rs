@@ -159,6 +159,8 @@ pub(super) enum Log {
     Stopped(Duration),
     /// The credential is rejected.
     Suspended,
+    /// A probe met the same rejection: a reader of the last minutes must find the cause too.
+    StillSuspended,
     /// Pause or suspension changed by what the database says.
     RemoteState,
 }

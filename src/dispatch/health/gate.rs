@@ -15,11 +15,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::event::{Admission, Attribution, Effects, Generation, LaneEvent, Log, ProbeTarget, Wake};
+use super::event::{Admission, Attribution, Effects, Generation, LaneEvent, ProbeTarget, Wake};
+use super::log_lines;
 use super::report::HealthReport;
 use super::state::LaneHealth;
 use super::suspension::SuspensionDecision;
-use crate::domain::{LaneId, LaneState, Reason};
+use crate::domain::{LaneId, LaneKey, LaneState, Reason};
 use crate::provider::Fingerprint;
 use crate::queue::lane_intake::LaneIntake;
 
@@ -27,6 +28,7 @@ use crate::queue::lane_intake::LaneIntake;
 #[derive(Debug)]
 pub(in crate::dispatch) struct LaneGate {
     lane: LaneId,
+    key: LaneKey,
     name: String,
     intake: Arc<LaneIntake>,
     state: Mutex<GateState>,
@@ -76,6 +78,7 @@ impl LaneGate {
     /// Admits nothing before the first [`LaneEvent::RemoteState`].
     pub(in crate::dispatch) fn new(
         lane: LaneId,
+        key: LaneKey,
         name: String,
         fingerprint: Fingerprint,
         intake: Arc<LaneIntake>,
@@ -83,6 +86,7 @@ impl LaneGate {
         let made_at = Instant::now();
         Self {
             lane,
+            key,
             name,
             intake,
             state: Mutex::new(GateState {
@@ -137,10 +141,12 @@ impl LaneGate {
         LaneState::from_code(self.state_code.load(Ordering::Relaxed)).unwrap_or(LaneState::Unknown)
     }
 
-    /// Did the provider accept the credential when it last answered about the credential? Takes no lock.
-    pub(in crate::dispatch) fn is_credential_ok(&self) -> bool {
+    /// Did the provider accept the credential when it last answered about the credential? None: this node has no answer about
+    /// the credential yet. Takes no lock.
+    pub(in crate::dispatch) fn is_credential_ok(&self) -> Option<bool> {
         let accepted = self.accepted_ms.load(Ordering::Relaxed);
-        accepted > 0 && accepted >= self.rejected_ms.load(Ordering::Relaxed)
+        let rejected = self.rejected_ms.load(Ordering::Relaxed);
+        (accepted > 0 || rejected > 0).then_some(accepted >= rejected)
     }
 
     /// What the lane may do now, and the generation that an attempt keeps.
@@ -269,7 +275,7 @@ impl LaneGate {
         self.rejected_ms.store(health.rejected_at().map_or(0, |at| self.millis(at)), Ordering::Relaxed);
         // Both under the lock, so that log lines and wake-ups have the order of the events.
         if let Some(log) = effects.log {
-            self.log(log, health);
+            log_lines::write(log, &self.name, self.key, health);
         }
         match effects.wake {
             Wake::No => {}
@@ -282,30 +288,6 @@ impl LaneGate {
             Wake::LookForJobs => self.intake.mark_all_waiting(),
         }
         effects
-    }
-
-    fn log(&self, log: Log, health: &LaneHealth) {
-        let lane = self.name.as_str();
-        let (state, reason) = health.state();
-        let reason = reason.map(Reason::as_str);
-        match log {
-            Log::Recovered => tracing::info!(lane, "lane sends again"),
-            Log::Stopped(pause) => {
-                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(lane, %state, reason, pause_ms, "lane stops sending until its next probe");
-            }
-            Log::Suspended => tracing::error!(
-                lane,
-                reason,
-                hint = "correct the credential or configuration, or wait for the next probe; jobs wait, no notification \
-                        fails and no token is pruned",
-                "lane is suspended because the provider rejects its credential or configuration"
-            ),
-            Log::RemoteState => {
-                let paused = health.is_paused();
-                tracing::info!(lane, paused, %state, reason, "lane state updated from the database");
-            }
-        }
     }
 
     fn note_acceptance(&self) {

@@ -6,6 +6,7 @@
 
 mod event;
 mod gate;
+mod log_lines;
 mod report;
 mod state;
 pub(super) mod suspension;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::TimeDelta;
 
 use super::{DelayCause, Ending, Segment};
-use crate::domain::{DeliveryStatus, LaneState, PushpostReason};
+use crate::domain::{DeliveryStatus, LaneState, PushpostReason, lane_advice};
 use crate::notifications::history::WaitCause;
 
 /// A shorter wait for room, or for the audience, is as it should be.
@@ -20,29 +20,24 @@ pub(super) fn add_actions(segments: &mut [Segment], waits: bool) {
 }
 
 fn action(segment: &Segment, lasts: bool) -> Option<String> {
-    let lane = segment.lane.map(|lane| lane.to_string()).unwrap_or_default();
     let is_long = segment.duration() >= REMARKABLE_WAIT;
     let DelayCause::Wait(cause) = segment.cause else {
         let is_search = segment.cause == DelayCause::Audience && is_long;
         return is_search.then(|| "Add nodes if audiences are often found late.".to_owned());
     };
     match cause {
-        WaitCause::Lane(LaneState::Paused) => {
-            lasts.then(|| format!("Resume the lane: pushpost queue resume {lane}"))
+        // Nothing is to be done about a lane that an operator stopped, or could only start, and that sends again.
+        WaitCause::Lane(LaneState::Paused | LaneState::Suspended) if !lasts => None,
+        WaitCause::Lane(state) => lane_advice(segment.lane?, state, segment.reason.as_deref()),
+        WaitCause::Queue if is_long => Some(
+            "Add nodes, or send with a higher priority. If pushpost queue shows no backlog, Postgres is slow \
+             (docs/runbook.md#postgres-slow)"
+                .to_owned(),
+        ),
+        WaitCause::Backoff if is_long => {
+            Some("Look up the reason; other devices may fail with it too (docs/runbook.md#attempts-fail)".to_owned())
         }
-        WaitCause::Lane(LaneState::Suspended) => lasts.then(|| {
-            format!("Configure a credential that the provider accepts, then: pushpost queue resume {lane}")
-        }),
-        WaitCause::Lane(LaneState::Broken) => {
-            Some("Look at the provider's status page; the lane tries again by itself.".to_owned())
-        }
-        WaitCause::Lane(LaneState::Throttled) => {
-            Some("Ask the provider for a higher quota; the lane tries again by itself.".to_owned())
-        }
-        WaitCause::Queue if is_long => Some("Add nodes, or send with a higher priority.".to_owned()),
-        WaitCause::Queue | WaitCause::Backoff | WaitCause::Lane(LaneState::Running | LaneState::Unknown) => {
-            None
-        }
+        WaitCause::Queue | WaitCause::Backoff => None,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    BadToken, Environment, Environments, Kind, LaneKey, Platform, PlatformFacts, ProviderDefaults,
+    BadToken, Environment, Environments, Kind, LaneKey, OperatorAdvice, Platform, PlatformFacts,
+    ProviderDefaults,
 };
 
 /// Devices with builds from the App Store or TestFlight.
@@ -26,7 +27,21 @@ const FACTS: &PlatformFacts = &PlatformFacts {
     has_object_tokens: false,
     names_messages: false,
     other_environment_reason: Some("BadDeviceToken"),
+    advice: OperatorAdvice {
+        rejected: rejected_settings,
+        // Apple documents no limit for a whole app.
+        throttled: "Look for a change in what the backend sends, and at Apple's status page",
+    },
 };
+
+/// The settings that one of APNs' words about a credential is about.
+fn rejected_settings(reason: &str) -> &'static str {
+    match reason {
+        "BadTopic" | "MissingTopic" | "TopicDisallowed" => "topic, or the rights of the key for it",
+        "ExpiredProviderToken" => "the clock of the node, or key_file, key_id and team_id",
+        _ => "key_file, key_id and team_id",
+    }
+}
 
 /// Apple Push Notification service.
 pub const PLATFORM: Platform = Platform::new(FACTS);

@@ -1,6 +1,8 @@
 //! What FCM states about its device tokens and its lane.
 
-use crate::domain::{BadToken, Environments, Kind, LaneKey, Platform, PlatformFacts, ProviderDefaults};
+use crate::domain::{
+    BadToken, Environments, Kind, LaneKey, OperatorAdvice, Platform, PlatformFacts, ProviderDefaults,
+};
 
 /// Most characters of a token.
 const TOKEN_MAX: usize = 4096;
@@ -16,6 +18,10 @@ const FACTS: &PlatformFacts = &PlatformFacts {
     has_object_tokens: false,
     names_messages: true,
     other_environment_reason: None,
+    advice: OperatorAdvice {
+        rejected: |_| "the service account, its rights in the Firebase project, or the project's id",
+        throttled: "Compare messages_per_minute with the project's quota, or ask for a higher quota",
+    },
 };
 
 /// Firebase Cloud Messaging.

@@ -168,7 +168,7 @@ impl LaneHealth {
         Effects {
             persist: Some(Persist::Suspension),
             wake: Wake::ReadAdmission,
-            log: is_news.then_some(Log::Suspended),
+            log: Some(if is_news { Log::Suspended } else { Log::StillSuspended }),
             ..Effects::default()
         }
     }

@@ -14,12 +14,13 @@ use crate::dispatch::health::{
     TIMEOUT_SPAN_MIN, WAIT_MIN,
 };
 use crate::domain::{LaneCause, LaneId, LaneState, PushpostReason, Reason};
-use crate::provider::Fingerprint;
+use crate::provider::{Fingerprint, fcm};
 use crate::queue::lane_intake::LaneIntake;
 
 pub(super) fn gate() -> (LaneGate, Arc<LaneIntake>) {
     let intake = Arc::new(LaneIntake::new(LaneId(1), 10));
-    let gate = LaneGate::new(LaneId(1), "shop/fcm".to_owned(), Fingerprint([1; 32]), Arc::clone(&intake));
+    let gate =
+        LaneGate::new(LaneId(1), fcm::LANE, "shop/fcm".to_owned(), Fingerprint([1; 32]), Arc::clone(&intake));
     (gate, intake)
 }
 

@@ -7,8 +7,8 @@ use http::uri::Authority;
 use http::{Request, StatusCode, Uri, Version};
 use pushpost::domain::{
     App, BadToken, Certainty, Content, DeviceToken, Environment, Environments, ErrorLocation, FailureDomain,
-    InputCode, Kind, MinDelay, NotificationId, Outcome, Platform, PlatformFacts, ProviderDefaults, Reason,
-    ValidationError,
+    InputCode, Kind, MinDelay, NotificationId, OperatorAdvice, Outcome, Platform, PlatformFacts,
+    ProviderDefaults, Reason, ValidationError,
 };
 use pushpost::provider::transport::{Pool, PoolStats};
 use pushpost::provider::{
@@ -37,6 +37,7 @@ pub(super) const PLATFORM: Platform = Platform::new(&PlatformFacts {
     has_object_tokens: true,
     names_messages: false,
     other_environment_reason: None,
+    advice: OperatorAdvice::GENERAL,
 });
 
 const BAD_TOKEN: BadToken = BadToken("a Beacon token is an object with an https endpoint and a key");
