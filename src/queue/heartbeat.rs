@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::lane_intake::LaneIntakes;
 use super::leases::Leases;
 use super::node_lease::NodeLease;
+use super::postgres_pace::PostgresPace;
 use crate::domain::{JobId, LaneId};
 use crate::store;
 use crate::store::{Session, SessionPool};
@@ -55,6 +56,7 @@ impl Heartbeat {
             next_beat: Instant::now(),
             next_compare: Instant::now() + COMPARE_INTERVAL,
             unknown_jobs: HashSet::new(),
+            pace: PostgresPace::default(),
         };
         let mut is_away = false;
         let mut conn = None;
@@ -96,6 +98,7 @@ impl Heartbeat {
         let now = Instant::now();
         if now >= round.next_beat || self.node_lease.has_unstored_drain() {
             self.node_lease.beat(conn).await?;
+            round.pace.note(now.elapsed());
             round.next_beat = now + self.node_lease.timeout() / 5;
         }
         self.node_lease.resign_if_asked(conn).await?;
@@ -169,4 +172,5 @@ struct Round {
     next_compare: Instant,
     /// Jobs that the last comparison found in the table and not in memory.
     unknown_jobs: HashSet<(JobId, i32)>,
+    pace: PostgresPace,
 }

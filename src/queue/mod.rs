@@ -22,4 +22,5 @@ pub mod lane_intake;
 pub mod leases;
 pub mod node_lease;
 pub mod notifier;
+mod postgres_pace;
 pub mod recorder;
