@@ -56,7 +56,7 @@ impl Lane {
         let metrics = context.metrics.lanes.lane(&name);
         let intake = LaneIntake::new(id, prefetch_max).counting(metrics.handovers.clone());
         let intake = Arc::new(intake);
-        let gate = LaneGate::new(id, name.clone(), credentials.fingerprint(), Arc::clone(&intake));
+        let gate = LaneGate::new(id, key, name.clone(), credentials.fingerprint(), Arc::clone(&intake));
         let gate = Arc::new(gate);
         let guard = context.pruning_guards.get_or_add(id, Some(&name));
         let limit = Arc::new(ConcurrencyLimit::new(context.max_in_flight));
@@ -69,6 +69,7 @@ impl Lane {
             limit: Arc::clone(&limit),
             queue: Arc::clone(&queue),
             quota: Arc::clone(credentials.quota()),
+            reasons: credentials.current().sender().provider().reasons(),
         };
         let shown = context.metrics.before_scrape(move || view.refresh());
 

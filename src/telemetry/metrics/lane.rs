@@ -103,11 +103,11 @@ pub struct LaneMetrics {
     /// Time from the opened stream to the answer.
     pub provider_seconds: Histogram,
     states: Vec<Gauge>,
+    /// The label of the series that says why the lane has stopped.
+    stop_reason: Mutex<Option<String>>,
     /// Open connections to the provider.
     pub connections: Gauge,
     connection_ends: Vec<Counter>,
-    /// 1 if the provider took the credential at its last use.
-    pub credential_ok: Gauge,
     /// Age of the provider token of the last request.
     pub credential_age_seconds: SecondsGauge,
     pruned: Reasons,
@@ -190,9 +190,9 @@ impl LaneMetrics {
             resends: families.resends.get_or_create_owned(&label),
             provider_seconds: families.provider_seconds.get_or_create_owned(&label),
             states: LaneState::ALL.iter().map(state).collect(),
+            stop_reason: Mutex::default(),
             connections: families.connections.get_or_create_owned(&label),
             connection_ends: ConnectionEnd::ALL.iter().map(end).collect(),
-            credential_ok: families.credential_ok.get_or_create_owned(&label),
             credential_age_seconds: families.credential_age.get_or_create_owned(&label),
             pruned: Reasons::new(&families.pruned, name),
             families: families.clone(),
@@ -225,6 +225,32 @@ impl LaneMetrics {
         self.families.quota_remaining.get_or_create(&self.label).set(ratio);
     }
 
+    /// Whether the provider took the credential at its last use. None: no use is known, so there is no series.
+    pub fn set_credential_ok(&self, is_ok: Option<bool>) {
+        match is_ok {
+            Some(is_ok) => {
+                self.families.credential_ok.get_or_create(&self.label).set(is_ok.into());
+            }
+            None => {
+                self.families.credential_ok.remove(&self.label);
+            }
+        }
+    }
+
+    /// Shows why the lane has stopped: a word of a closed list, or `other`. None: no series says anything.
+    pub fn set_stop_reason(&self, reason: Option<&str>) {
+        let mut shown = self.stop_reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.as_deref() != reason {
+            if let Some(before) = shown.take() {
+                self.families.stop_reason.remove(&self.label.reason(&before));
+            }
+            *shown = reason.map(str::to_owned);
+        }
+        if let Some(reason) = reason {
+            self.families.stop_reason.get_or_create(&self.label.reason(reason)).set(1);
+        }
+    }
+
     /// Shows this state with 1, and the others with 0.
     pub fn set_state(&self, state: LaneState) {
         for (other, gauge) in LaneState::ALL.iter().zip(&self.states) {
@@ -242,6 +268,7 @@ impl fmt::Debug for LaneMetrics {
 impl Drop for LaneMetrics {
     /// Removes every series of the lane, as its constructor made them.
     fn drop(&mut self) {
+        self.set_stop_reason(None);
         let Self { families, label, .. } = self;
         families.handovers.remove(label);
         families.in_flight.remove(label);

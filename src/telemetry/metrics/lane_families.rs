@@ -41,6 +41,7 @@ pub(super) struct LaneFamilies {
     pub(super) resends: Family<LaneLabel, Counter>,
     pub(super) provider_seconds: Histograms<LaneLabel>,
     pub(super) state: Family<StateLabels, Gauge>,
+    pub(super) stop_reason: Family<ReasonLabels, Gauge>,
     pub(super) connections: Family<LaneLabel, Gauge>,
     pub(super) connection_ends: Family<ReasonLabels, Counter>,
     pub(super) quota_remaining: Family<LaneLabel, SecondsGauge>,
@@ -61,6 +62,7 @@ impl Default for LaneFamilies {
             resends: Family::default(),
             provider_seconds: Family::new_with_constructor(Histogram::quick),
             state: Family::default(),
+            stop_reason: Family::default(),
             connections: Family::default(),
             connection_ends: Family::default(),
             quota_remaining: Family::default(),
@@ -101,6 +103,11 @@ impl LaneFamilies {
             "pushpost_lane_state",
             "1 for the state of the lane as this node sees it, else 0",
             self.state.clone(),
+        );
+        names.add(
+            "pushpost_lane_stop_reason",
+            "1 for the reason for which the lane has stopped, as this node sees it",
+            self.stop_reason.clone(),
         );
         names.add("pushpost_lane_connections", "Open connections to the provider", self.connections.clone());
         names.add(

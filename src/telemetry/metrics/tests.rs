@@ -15,6 +15,8 @@ fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
     metrics.accept.app("shop").notifications(AudienceKind::Direct).inc();
     let lane = metrics.lanes.lane("shop/fcm");
     lane.attempt_reasons("UNREGISTERED").inc();
+    lane.set_stop_reason(Some("PERMISSION_DENIED"));
+    lane.set_credential_ok(Some(false));
     lane.pruned("UNREGISTERED").inc();
     lane.set_quota_remaining(0.5);
     drop(metrics.postgres.pool("requests"));
@@ -132,11 +134,15 @@ fn a_lane_takes_its_series_with_it() {
     lanes[1].pruned("UNREGISTERED").inc();
     lanes[0].set_quota_remaining(1.0);
     lanes[0].set_state(LaneState::Throttled);
+    lanes[0].set_stop_reason(Some("503"));
+    lanes[0].set_stop_reason(Some("RESOURCE_EXHAUSTED"));
     let [last, other] = lanes;
     drop(other);
     let text = metrics.expose(Exposition::Text);
     assert!(text.contains(r#"reasons_total{lane="shop/fcm",reason="UNREGISTERED"} 2"#), "{text}");
     assert!(text.contains(r#"lane_state{lane="shop/fcm",state="throttled"} 1"#), "{text}");
+    assert!(text.contains(r#"stop_reason{lane="shop/fcm",reason="RESOURCE_EXHAUSTED"} 1"#), "{text}");
+    assert!(!text.contains(r#"reason="503""#), "one reason at a time: {text}");
     drop(last);
     assert!(!metrics.expose(Exposition::Text).contains("shop/fcm"));
 }

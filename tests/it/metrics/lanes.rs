@@ -2,7 +2,7 @@
 
 use pushpost::provider::fcm;
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, FcmFault, H2Code, LastStream, Rule};
+use pushpost_simulator::{Action, FcmFault, H2Code, LastStream, Provider, Rule};
 use pushpost_testkit::json::{apns_targets, fcm_targets, hex};
 use pushpost_testkit::service::TestService;
 use pushpost_testkit::wait::until;
@@ -104,11 +104,8 @@ async fn a_lane_shows_its_state_its_limits_and_its_credential() {
         service.scrape(0).await.value(&format!(r#"pushpost_lane_state{{{FCM},state="{state}"}}"#)) == 1.0
     };
     until("the lane runs", async || state("running").await).await;
-    assert_eq!(
-        (gauge("credential_ok").await, gauge("credential_age_seconds").await),
-        (0.0, 0.0),
-        "no request yet"
-    );
+    let credential_ok = service.scrape(0).await.get(&format!("pushpost_credential_ok{{{FCM}}}"));
+    assert_eq!((credential_ok, gauge("credential_age_seconds").await), (None, 0.0), "no request yet");
     assert_eq!((gauge("in_flight_max").await, gauge("lane_connections").await), (2000.0, 0.0));
     send(&service, fcm_targets("f", 10)).await;
     assert_eq!(gauge("credential_ok").await, 1.0);
@@ -120,6 +117,24 @@ async fn a_lane_shows_its_state_its_limits_and_its_credential() {
     assert_eq!(sum, 1.0, "one state at a time");
     service.lanes().pause(fcm::LANE).await;
     assert!(state("paused").await && !state("running").await);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_has_stopped_shows_the_providers_reason() {
+    let service = TestService::start().await;
+    let reason = async |reason: &str| {
+        service.scrape(0).await.get(&format!(r#"pushpost_lane_stop_reason{{{FCM},reason="{reason}"}}"#))
+    };
+    service.rule(Rule::provider(Provider::Fcm, Action::fcm(FcmFault::PermissionDenied)).times(1));
+    let body = json!({"to": {"tokens": fcm_targets("f", 1)}, "title": "Hi"});
+    let id = service.notifications().send(body).await;
+    until("the reason is shown", async || reason("PERMISSION_DENIED").await == Some(1.0)).await;
+    let credential_ok = service.scrape(0).await.value(&format!("pushpost_credential_ok{{{FCM}}}"));
+    assert_eq!(credential_ok, 0.0);
+    service.lanes().resume(fcm::LANE).await;
+    service.notifications().until_done(&id).await;
+    until("a lane that sends has no reason", async || reason("PERMISSION_DENIED").await.is_none()).await;
     service.stop().await;
 }
 
