@@ -8,20 +8,30 @@ use std::sync::Arc;
 
 use axum::extract::{self, Request};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CONTENT_TYPE, FORWARDED, HOST};
+use http::header::{ACCEPT, CONTENT_TYPE, FORWARDED, HOST, VIA};
 use http::{HeaderMap, HeaderName, Uri};
-use tokio::task::spawn_blocking;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, MetricsProblems, NotFoundKind};
 use super::rates::PeerAddress;
+use super::scrapes::Scrapes;
 use crate::telemetry::metrics::{Exposition, Metrics};
 
 /// The path of the endpoint.
 pub(super) const PATH: &str = "/metrics";
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Headers that proxies and content delivery networks add. A proxy that adds none can't be told from a program on this machine.
+const OF_PROXIES: [HeaderName; 6] = [
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+];
+/// What the names of further headers of proxies begin with, such as `X-Forwarded-For` and `X-Forwarded-Host`.
+const OF_PROXIES_BEGIN: &str = "x-forwarded-";
 
 /// Which clients a listener answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +46,7 @@ pub(super) enum MetricsAccess {
 struct Endpoint {
     metrics: Arc<Metrics>,
     access: MetricsAccess,
+    scrapes: Arc<Scrapes>,
 }
 
 /// The route, for a router of any state.
@@ -43,7 +54,11 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(
     metrics: Arc<Metrics>,
     access: MetricsAccess,
 ) -> OpenApiRouter<S> {
-    OpenApiRouter::new().routes(routes!(get)).with_state(Endpoint { metrics, access })
+    OpenApiRouter::new().routes(routes!(get)).with_state(Endpoint {
+        metrics,
+        access,
+        scrapes: Arc::default(),
+    })
 }
 
 /// The metrics of this node
@@ -61,15 +76,14 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(
     )
 )]
 async fn get(
-    extract::State(Endpoint { metrics, access }): extract::State<Endpoint>,
+    extract::State(Endpoint { metrics, access, scrapes }): extract::State<Endpoint>,
     request: Request,
 ) -> Result<Response, ApiError> {
     if access == MetricsAccess::Loopback && !is_local(&request) {
         return Err(ApiError::NotFound(NotFoundKind::Path));
     }
     let form = exposition(request.headers());
-    // It reads /proc and writes a thousand lines, for which no other request should wait.
-    let text = spawn_blocking(move || metrics.expose(form)).await.map_err(ApiError::internal)?;
+    let text = scrapes.text(form, metrics).await?;
     Ok(([(CONTENT_TYPE, form.content_type())], text).into_response())
 }
 
@@ -79,9 +93,12 @@ fn is_local(request: &Request) -> bool {
     let is_loopback = |PeerAddress(peer): &PeerAddress| peer.to_canonical().is_loopback();
     let headers = request.headers();
     request.extensions().get().is_some_and(is_loopback)
-        && !headers.contains_key(FORWARDED)
-        && !headers.contains_key(FORWARDED_FOR)
+        && !headers.keys().any(is_of_proxy)
         && host(request.uri(), headers).is_some_and(|host| is_address_or_localhost(&host))
+}
+
+fn is_of_proxy(name: &HeaderName) -> bool {
+    OF_PROXIES.contains(name) || name.as_str().starts_with(OF_PROXIES_BEGIN)
 }
 
 /// The host that the client asked, without its port.
@@ -142,7 +159,9 @@ mod tests {
         assert!(!is_local(&request("127.0.0.1", &[])), "no host");
         assert!(!is_local(&request("127.0.0.1", &[("host", "localhost"), ("host", "localhost")])));
         assert!(!is_local(&request("10.0.0.7", &[("host", "localhost")])), "another machine");
-        for proxy in ["forwarded", "x-forwarded-for"] {
+        for proxy in
+            ["forwarded", "x-forwarded-for", "x-forwarded-host", "via", "x-real-ip", "cf-connecting-ip"]
+        {
             assert!(!is_local(&request("127.0.0.1", &[("host", "localhost"), (proxy, "")])), "{proxy}");
         }
     }
