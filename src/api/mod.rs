@@ -25,6 +25,7 @@ pub mod problem;
 pub mod query;
 pub mod rates;
 mod schema_enums;
+mod scrapes;
 pub mod serve;
 mod time;
 mod topics;
@@ -138,9 +139,9 @@ impl Deref for State {
 pub enum Surface {
     /// The routes for clients and operators.
     All,
-    /// The routes for clients, if operators have a listener of their own.
+    /// The routes for clients alone, if operators have a listener of their own.
     Public,
-    /// The routes for operators alone.
+    /// All routes, on the listener for operators: a question about a notification needs no second address.
     Internal,
     /// `/healthz`, `/readyz`, `/metrics` and the pages of `/docs` alone, for a node that only sends.
     Health,
@@ -228,9 +229,8 @@ fn documented_routes(
         || notifications::routes().merge(devices::routes()).merge(topics::routes()).merge(users::routes());
     let internal = || admin::routes().merge(openapi::routes());
     match surface {
-        Surface::All => health.merge(public()).merge(internal()),
         Surface::Public => health.merge(public()),
-        Surface::Internal => health.merge(internal()),
+        Surface::All | Surface::Internal => health.merge(public()).merge(internal()),
         Surface::Health | Surface::InternalHealth => health,
     }
 }

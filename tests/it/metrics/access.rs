@@ -43,6 +43,9 @@ async fn with_a_listener_for_operators_only_that_one_answers_metrics() {
         1.0
     );
     assert!(scrape.value(r#"pushpost_http_connections{listener="internal_listen"}"#) >= 1.0);
+    // The runbook has one address for all its commands.
+    let notification = service.health_url(0, "/v1/notifications/ntf_0198a2f1c3d47e5f8a9b0c1d2e3f4a5b/why");
+    assert_eq!(status(&service, &notification, &[]).await, 401, "the path is there, and asks for a key");
     service.stop().await;
 }
 
