@@ -32,6 +32,9 @@ struct Check {
     /// The configuration file; without one, defaults and environment variables apply
     #[arg(value_name = "FILE", env = "PUSHPOST_CONFIG", hide_env_values = true)]
     file: Option<PathBuf>,
+    /// As for all other commands
+    #[arg(long = "config", value_name = "FILE", hide = true)]
+    config: Option<PathBuf>,
     /// Print the faults as JSON, one per line
     #[arg(long)]
     json: bool,
@@ -46,7 +49,7 @@ impl ConfigCommandArgs {
 
 impl Check {
     async fn run(self) -> Result<(), CommandError> {
-        let sources = ConfigArgs::sources_of(self.file.as_deref());
+        let sources = ConfigArgs::sources_of(self.config.as_deref().or(self.file.as_deref()));
         let checked = sources.check().await?;
         for fault in &checked.faults {
             let text = if self.json { as_json(fault) } else { fault.to_string() };

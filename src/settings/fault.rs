@@ -41,18 +41,45 @@ impl fmt::Display for SettingPlace {
     }
 }
 
+/// A text of the file as a terminal shows it: a key may be written with control characters, which a terminal would obey.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter.is_control() {
+                true => write!(f, "{}", letter.escape_default())?,
+                false => write!(f, "{letter}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", Printable(&self.key))?;
         }
-        f.write_str(&self.message)?;
+        write!(f, "{}", Printable(&self.message))?;
         if let Some(suggestion) = &self.suggestion {
             write!(f, "; the nearest known key is {suggestion:?}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_control_characters_is_shown_escaped() {
+        let key = "database.\u{1b}[31m\nx\u{9b}".to_owned();
+        let fault = ConfigFault { place: None, key, message: "unknown key".to_owned(), suggestion: None };
+        assert_eq!(fault.to_string(), r"database.\u{1b}[31m\nx\u{9b}: unknown key");
     }
 }
