@@ -9,6 +9,8 @@ mod cursor_token;
 mod delivery;
 mod device;
 mod event;
+mod event_place;
+mod event_type;
 pub mod exact_json;
 mod fan_out;
 mod finding;
@@ -56,6 +58,8 @@ pub use event::{
     ActionFact, CleanupFact, CorrectedFact, CorrectionCause, CredentialFact, CredentialResult, FactKind,
     GuardFact, KeyFact, LaneFact, LogPosition, NodeFact, QuarantineCause, QuarantineFact,
 };
+pub use event_place::EventPlace;
+pub use event_type::{EventType, EventTypes};
 pub use fan_out::{FanOut, FanOutPart};
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{
