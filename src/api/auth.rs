@@ -37,6 +37,8 @@ rights! {
     SendNotifications [Send];
     /// For reading notifications and their deliveries.
     ReadNotifications [Send, Read];
+    /// For reading events.
+    ReadEvents [Read];
     /// For everything about devices.
     ManageDevices [Devices];
     /// For reading devices.

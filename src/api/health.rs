@@ -58,6 +58,11 @@ impl Health {
         self.draining.cancelled().await;
     }
 
+    /// Cancelled when the shutdown begins.
+    pub fn drain_signal(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
     /// Should the node be given requests?
     ///
     /// # Errors

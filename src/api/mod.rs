@@ -1,6 +1,7 @@
 //! The HTTP API. Handlers read requests into domain types, call the modules below, and answer. A new endpoint is a file with
 //! a handler, its `#[utoipa::path]`, and a line in the `routes` of its folder.
 
+mod accept;
 pub mod admin;
 mod audit;
 pub mod auth;
@@ -11,6 +12,7 @@ mod delivery;
 pub mod devices;
 mod docs;
 pub mod error;
+pub mod events;
 pub mod health;
 pub mod json;
 mod listener_router;
@@ -48,6 +50,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::audience::DeviceLookup;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
+use crate::events::EventLog;
 use crate::notifications::deliveries::StreamPermits;
 use crate::provider::Providers;
 use crate::queue::accept::Acceptor;
@@ -104,6 +107,8 @@ pub struct StateParts {
     pub batch_permits: BatchPermits,
     /// Pages of streams of deliveries that are read at the same time.
     pub stream_permits: StreamPermits,
+    /// The event log. None: the configuration keeps none.
+    pub events: Option<EventLog>,
     /// The time to live of notifications that state none.
     pub default_ttl: Ttl,
     /// What `/readyz` answers.
@@ -225,8 +230,13 @@ fn documented_routes(
     surface: Surface,
 ) -> OpenApiRouter<State> {
     let health = surface.own_routes(health, metrics);
-    let public =
-        || notifications::routes().merge(devices::routes()).merge(topics::routes()).merge(users::routes());
+    let public = || {
+        notifications::routes()
+            .merge(devices::routes())
+            .merge(topics::routes())
+            .merge(users::routes())
+            .merge(events::routes())
+    };
     let internal = || admin::routes().merge(openapi::routes());
     match surface {
         Surface::Public => health.merge(public()),

@@ -213,7 +213,9 @@ struct ProblemSchema {
     request_id: Option<String>,
     /// The limit that was exceeded.
     limit: Option<u64>,
-    /// What a rate limit counts: `key`, `address` or `token`.
+    /// From when on events are kept.
+    oldest: Option<String>,
+    /// What a limit counts: `key`, `address`, `token` or `node`.
     per: Option<String>,
     /// What is wrong with a user token.
     #[schema(value_type = Option<schema_enums::UserTokenReason>)]

@@ -234,7 +234,8 @@ impl Parameters {
         }
     }
 
-    fn limit(&mut self) -> usize {
+    /// `limit`, of a list the cursor of which has a form of its own.
+    pub(super) fn limit(&mut self) -> usize {
         let Some(text) = self.text("limit") else { return PAGE_DEFAULT };
         let limit = parse_whole_number(&text).ok().and_then(|limit| usize::try_from(limit).ok());
         let limit = limit.filter(|limit| (1..=PAGE_MAX).contains(limit));

@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ProblemCode;
 use crate::domain;
+use crate::events;
 use crate::notifications::{history, why};
 use crate::provider::built_in_platforms;
 use crate::registry::registration;
@@ -87,6 +88,18 @@ enumerations! {
     CleanupProblemWord: domain::CleanupProblem::ALL.iter().map(|problem| problem.as_str());
     /// What is wrong with a user token.
     UserTokenReason: domain::UserTokenReason::ALL.iter().map(|reason| reason.as_str());
+    /// What an event tells.
+    EventType: domain::EventType::ALL.iter().map(|each| each.as_str());
+    /// A type of events, or all types of a thing.
+    EventTypePattern: domain::EventTypes::patterns();
+    /// Which devices an event lists.
+    DeviceDetail: events::DeviceDetail::ALL.iter().map(|detail| detail.as_str());
+    /// Why devices were quarantined.
+    QuarantineCause: domain::QuarantineCause::ALL.iter().map(|cause| cause.as_str());
+    /// What devices were restored or corrected by.
+    CorrectionCause: domain::CorrectionCause::ALL.iter().map(|cause| cause.as_str());
+    /// What became of a credential.
+    CredentialResult: domain::CredentialResult::ALL.iter().map(|result| result.as_str());
     /// The code of a problem.
     ProblemWord: ProblemCode::ALL.iter().map(|code| code.as_str());
     /// The code of a fault in a request.
@@ -118,6 +131,18 @@ impl PartialSchema for Bound {
 }
 
 impl ToSchema for Bound {}
+
+/// The id of a notification.
+pub(super) enum NotificationId {}
+
+impl PartialSchema for NotificationId {
+    fn schema() -> RefOr<Schema> {
+        let pattern = Some("^ntf_[0-9a-f]{32}$");
+        ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build().into()
+    }
+}
+
+impl ToSchema for NotificationId {}
 
 /// The sender's label of notifications, as `notifications::label` reads it.
 pub(super) enum Label {}

@@ -64,6 +64,7 @@ pub(super) fn shared() -> StateParts {
         parse_pool: ParsePool::default(),
         batch_permits: batch_permits::BatchPermits::default(),
         stream_permits: StreamPermits::default(),
+        events: None,
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
         notifier: Notifier::idle(),

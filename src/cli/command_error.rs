@@ -71,6 +71,11 @@ impl CommandError {
         tracing::error!(error, hint = self.hint.as_deref(), "pushpost ends with an error");
     }
 
+    /// Is the database or the service out of reach? Then the same may succeed later.
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.code == UNAVAILABLE
+    }
+
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

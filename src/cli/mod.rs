@@ -13,6 +13,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod environment;
+mod events;
 mod healthcheck;
 mod keys;
 mod man;
@@ -61,6 +62,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Queue(queue::QueueArgs),
     Nodes(nodes::NodesArgs),
+    Events(events::EventsArgs),
     Tokens(tokens::TokensArgs),
     Send(send::SendArgs),
     Why(why::WhyArgs),
@@ -122,6 +124,7 @@ impl Command {
                 Self::Devices(devices) => devices.run().await,
                 Self::Queue(queue) => queue.run().await,
                 Self::Nodes(nodes) => nodes.run().await,
+                Self::Events(events) => events.run().await,
                 Self::Tokens(tokens) => tokens.run().await,
                 Self::Send(send) => send.run().await,
                 Self::Why(why) => why.run().await,

@@ -87,9 +87,9 @@ impl EventType {
 }
 
 impl EventTypes {
-    /// No type.
+    /// No type of event.
     pub const NONE: Self = Self(0);
-    /// Every type.
+    /// Every type of event.
     pub const ALL: Self = Self((1 << EventType::ALL.len()) - 1);
 
     /// The types of a name, or of a pattern such as `delivery.*`. None: there is no such type.

@@ -1,5 +1,28 @@
 //! The event log on a node.
 //!
 //! [`sequencer`] gives facts their places in the log (docs/queue.md#event-log). Facts are written by the statements of `store`.
+//!
+//! [`reader`] reads pages of the log and makes events of its entries. [`streams`] serves the clients that stay connected: one
+//! reader per app reads what is new, once for all of them. What an event looks like as JSON is the API's matter, which
+//! hands in an [`EventWriter`].
 
+mod candidates;
+mod event;
+mod reader;
+mod rendering;
 pub mod sequencer;
+pub mod streams;
+
+pub use event::{DeviceDetail, Devices, Event, EventData, RecordedReceipt};
+pub use reader::{EventFilter, EventPage, EventReader, EventWriter, ReadError, WrittenEvent};
+
+use streams::EventStreams;
+
+/// The event log of a node that keeps one.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    /// Reads pages of it.
+    pub reader: EventReader,
+    /// Serves clients that stay connected.
+    pub streams: EventStreams,
+}

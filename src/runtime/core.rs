@@ -19,6 +19,8 @@ use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::{Finding, InstallationKey, ServedApps};
 use crate::events::sequencer::Sequencer;
+use crate::events::streams::{EventStreams, StreamLimits};
+use crate::events::{EventLog, EventReader};
 use crate::notifications::deliveries::StreamPermits;
 use crate::pruning::{self, PrunedMeter, PruningGuards};
 use crate::queue::accept::Acceptor;
@@ -228,6 +230,8 @@ impl Core {
         let keys = ApiKeys::new(database.pool().clone());
         let (uses, pool, stop) = (keys.uses(), database.pool().clone(), stages.accept.stop.clone());
         stages.accept.spawn("key uses", async move { uses.run(pool, stop).await });
+        let logs_events = self.pool.logs_events();
+        let events = logs_events.then(|| self.start_event_streams(database, &health, &stages.accept));
         let state = api::State::from(api::StateParts {
             providers: config.providers.clone(),
             apps,
@@ -244,6 +248,7 @@ impl Core {
             parse_pool: api::parse_pool::ParsePool::default(),
             batch_permits: api::batch_permits::BatchPermits::default(),
             stream_permits: StreamPermits::default(),
+            events,
             default_ttl: config.delivery.default_ttl,
             health,
             notifier: self.notifier.clone(),
@@ -253,6 +258,18 @@ impl Core {
             trace_page: config.telemetry.trace_url.clone(),
         });
         listeners.open(&state);
+    }
+
+    /// Starts what reads the event log for clients that stay connected. It ends after the API.
+    fn start_event_streams(&self, database: &Database, health: &Health, stage: &Supervisor) -> EventLog {
+        let writer = api::events::writer(self.installation.clone());
+        let reader = EventReader::new(database.observe_pool(), self.installation.clone(), writer);
+        let metrics = self.metrics.event_streams.clone();
+        let (streams, worker) =
+            EventStreams::new(reader.clone(), StreamLimits::default(), health.drain_signal(), metrics);
+        let keys = database.observe_pool();
+        stage.spawn("event streams", worker.run(self.events_logged.subscribe(), keys, stage.stop.clone()));
+        EventLog { reader, streams }
     }
 }
 

@@ -96,6 +96,20 @@ pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<
     }))
 }
 
+/// Those of these keys that are neither revoked nor expired.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn still_valid(conn: &mut Session, keys: &[KeyId]) -> Result<Vec<KeyId>, Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let valid = sqlx::query_scalar!(
+        "select key_id from api_keys
+         where key_id = any($1) and revoked_at is null and coalesce(expires_at > now(), true)",
+        &keys
+    );
+    Ok(valid.fetch_all(conn).await?.into_iter().map(KeyId).collect())
+}
+
 /// Stores that these keys were used within the present hour. A key that another transaction has locked is left out: it is
 /// being revoked, or another node stores the same.
 ///

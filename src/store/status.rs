@@ -62,15 +62,15 @@ pub struct HeldTime {
 }
 
 /// What the status follows from.
-struct StatusFacts {
-    due: bool,
-    begun: bool,
-    expanded: bool,
+pub(super) struct StatusFacts {
+    pub(super) due: bool,
+    pub(super) begun: bool,
+    pub(super) expanded: bool,
     /// The notification was cancelled, and a device or a part of its audience was stopped by that.
-    stopped: bool,
-    cancelled_at: Option<DateTime<Utc>>,
-    due_at: DateTime<Utc>,
-    last_at: Option<DateTime<Utc>>,
+    pub(super) stopped: bool,
+    pub(super) cancelled_at: Option<DateTime<Utc>>,
+    pub(super) due_at: DateTime<Utc>,
+    pub(super) last_at: Option<DateTime<Utc>>,
 }
 
 /// The status of an app's notification. None: the app has no such notification.
@@ -236,7 +236,7 @@ impl StatusFacts {
 
     /// Cancelled only if at least one device, or a part of the audience, was stopped. A cancellation that came too late
     /// leaves the notification done.
-    fn status(&self, counts: DeliveryCounts) -> NotificationStatus {
+    pub(super) fn status(&self, counts: DeliveryCounts) -> NotificationStatus {
         if self.stopped {
             NotificationStatus::Cancelled
         } else if self.ended(counts) {
@@ -251,7 +251,7 @@ impl StatusFacts {
     }
 
     /// No notification is done before it is due or cancelled: tokens that can't be read are recorded at acceptance.
-    fn done_at(&self, counts: DeliveryCounts) -> Option<DateTime<Utc>> {
+    pub(super) fn done_at(&self, counts: DeliveryCounts) -> Option<DateTime<Utc>> {
         let first = self.cancelled_at.unwrap_or(self.due_at);
         self.ended(counts).then(|| self.last_at.map_or(first, |last| last.max(first)))
     }

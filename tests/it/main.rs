@@ -11,6 +11,7 @@ mod cleanups;
 mod crash;
 mod devices;
 mod documents;
+mod event_streams;
 mod events;
 mod idempotency;
 mod input;

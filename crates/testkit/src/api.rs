@@ -14,6 +14,8 @@ use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
 use pushpost::audience::DeviceLookup;
 use pushpost::domain::{App, ServedApps, Ttl};
+use pushpost::events::streams::{EventStreams, StreamLimits};
+use pushpost::events::{EventLog, EventReader};
 use pushpost::notifications::deliveries::StreamPermits;
 use pushpost::queue::accept::Acceptor;
 use pushpost::queue::backlog::Backlog;
@@ -63,6 +65,17 @@ impl TestApi {
         let node_lease = Arc::new(node_lease);
         let health = Arc::new(Health::default());
         let apps: HashMap<_, _> = [&shop, &other].map(|app| (app.id, Arc::new(app.clone()))).into();
+        let writer = pushpost::api::events::writer(installation.clone());
+        let reader = EventReader::new(database.pool.clone(), installation.clone(), writer);
+        let metrics = Metrics::new();
+        // Without its worker: a stream gets what is there when it begins.
+        let (streams, _) = EventStreams::new(
+            reader.clone(),
+            StreamLimits::default(),
+            health.drain_signal(),
+            metrics.event_streams.clone(),
+        );
+        let events = EventLog { reader, streams };
         let state = State::from(StateParts {
             providers: pushpost::provider::Providers::default(),
             apps: Arc::new(ServedApps::new(apps)),
@@ -85,11 +98,12 @@ impl TestApi {
             parse_pool: ParsePool::default(),
             batch_permits: BatchPermits::default(),
             stream_permits: StreamPermits::default(),
+            events: Some(events),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
             notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),
             node_lease,
-            metrics: Metrics::new(),
+            metrics,
             tracer: pushpost::telemetry::trace::Tracer::default(),
             trace_page: pushpost::telemetry::trace::TracePage::default(),
         });

@@ -10,6 +10,7 @@ use crate::schema::{self, DOCUMENT};
 const PROBLEM: &str = "application/problem+json";
 /// The schema of this media type is that of each line.
 const NDJSON: &str = "application/x-ndjson";
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// Panics if the document knows the operation, and lacks the status, the media type or the problem's code of its answer,
 /// or if the body is not what the document says.
@@ -31,6 +32,9 @@ pub(crate) fn assert_documented(
     let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default();
     assert!(content.contains_key(media_type), "{what} has without the media type {media_type}");
+    if media_type == EVENT_STREAM {
+        return assert_events_documented(&content[NDJSON]["schema"], body, &what);
+    }
     let is_stream = media_type == NDJSON;
     let lines = body.split(|byte| is_stream && *byte == b'\n').filter(|line| !is_stream || !line.is_empty());
     for line in lines {
@@ -42,6 +46,16 @@ pub(crate) fn assert_documented(
             let codes = &content[PROBLEM]["examples"];
             assert!(codes.get(code).is_some(), "{what} has without the code {code}");
         }
+    }
+}
+
+/// The data of each server-sent event is what the schema of a line says.
+#[track_caller]
+fn assert_events_documented(schema: &'static Value, body: &[u8], what: &str) {
+    for line in String::from_utf8_lossy(body).lines() {
+        let Some(data) = line.strip_prefix("data: ") else { continue };
+        let event = Value::Object(exact_json::read(data.as_bytes()).unwrap());
+        assert_eq!(schema::fault(schema, &event), None, "{what} describes otherwise: {event}");
     }
 }
 

@@ -11,6 +11,8 @@ use utoipa_axum::routes;
 
 use super::State;
 
+pub(super) use cleanups::CleanupAnswer;
+
 /// The routes of `/v1/admin`.
 pub(super) fn routes() -> OpenApiRouter<State> {
     let own = OpenApiRouter::new()

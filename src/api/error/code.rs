@@ -82,8 +82,12 @@ problem_codes! {
     CleanupRunning "cleanup_running" CONFLICT "A clean-up run is under way",
     /// The clean-up run quarantined nothing that could be restored.
     NotRestorable "not_restorable" CONFLICT "There is nothing to restore",
+    /// The configuration keeps no events.
+    EventsOff "events_off" CONFLICT "No events are kept",
     /// A request with the same idempotency key is under way.
     IdempotencyKeyInUse "idempotency_key_in_use" CONFLICT "The idempotency key is in use",
+    /// A place in the event log that retention has passed.
+    EventsExpired "events_expired" GONE "These events are not kept any more",
     /// The body has more bytes than the limit.
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
     /// A line of an import has more bytes than the limit.
@@ -112,6 +116,8 @@ problem_codes! {
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "Outcome unknown",
     /// Too many devices, or too many requests, wait already.
     QueueFull "queue_full" SERVICE_UNAVAILABLE "The queue is full",
+    /// The node, or the key, has as many streams as it may.
+    TooManyStreams "too_many_streams" SERVICE_UNAVAILABLE "Too many streams",
     /// This node is being shut down.
     ShuttingDown "shutting_down" SERVICE_UNAVAILABLE "Shutting down",
 }

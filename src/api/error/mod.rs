@@ -9,6 +9,7 @@ mod responses;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use chrono::{NaiveDate, NaiveTime};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
@@ -21,6 +22,7 @@ pub(super) use responses::*;
 
 use super::problem::{Cause, Problem};
 use super::rates::RateExceeded;
+use super::time::Timestamp;
 use crate::domain::{BadUserToken, Scope, ValidationError};
 
 /// Why a request is not carried out. [`ApiError::problem`] makes the answer of it.
@@ -115,6 +117,20 @@ pub enum ApiError {
     /// The clean-up run only counted, or was refused.
     #[error("the run quarantined nothing")]
     NotRestorable,
+    /// The configuration keeps no events.
+    #[error("no events are kept")]
+    EventsOff,
+    /// A place in the event log that retention has passed; with the first day that is kept.
+    #[error("the events are kept from {0} on")]
+    EventsExpired(NaiveDate),
+    /// As many streams as there may be.
+    #[error("too many streams")]
+    TooManyStreams {
+        /// How many there may be.
+        limit: usize,
+        /// What has so many: `node` or `key`.
+        per: &'static str,
+    },
     /// This node is not ready yet: it waits for its database.
     #[error("starting")]
     Starting,
@@ -147,6 +163,7 @@ impl Repeat {
 const RETRY_UNAVAILABLE: u64 = 2;
 const RETRY_QUEUE_FULL: u64 = 30;
 const RETRY_KEY_IN_USE: u64 = 1;
+const RETRY_TOO_MANY_STREAMS: u64 = 5;
 const RETRY_SHUTTING_DOWN: u64 = 1;
 
 impl ApiError {
@@ -245,6 +262,15 @@ impl ApiError {
                 let detail = "A request with the same idempotency key is under way. Repeat this one to get its answer.";
                 Problem::new(ProblemCode::IdempotencyKeyInUse, detail)
             }
+            Self::EventsOff => {
+                let detail = "The configuration keeps no events: `[retention] events` is 0.";
+                Problem::new(ProblemCode::EventsOff, detail)
+            }
+            Self::EventsExpired(first_day) => {
+                let oldest = Timestamp(first_day.and_time(NaiveTime::MIN).and_utc()).to_string();
+                let detail = "What follows this place in the log is not kept any more. Begin with `since` and the time `oldest`.";
+                Problem::new(ProblemCode::EventsExpired, detail).with("oldest", oldest)
+            }
             Self::RateLimited(RateExceeded { limit, scope, .. }) => {
                 let detail = format!("At most {limit} requests {}.", scope.in_words());
                 Problem::new(ProblemCode::RateLimited, detail)
@@ -278,6 +304,15 @@ impl ApiError {
                 let full = Problem::new(ProblemCode::QueueFull, "Too much is waiting. Nothing was stored.");
                 limit.into_iter().fold(full, |full, limit| full.with("limit", limit))
             }
+            Self::TooManyStreams { limit, per } => {
+                let detail = match per {
+                    "key" => format!(
+                        "The key has {limit} streams on this node already, which is as many as it may."
+                    ),
+                    _ => format!("This node serves {limit} streams already, which is as many as it may."),
+                };
+                Problem::new(ProblemCode::TooManyStreams, detail).with("limit", limit).with("per", per)
+            }
             Self::Starting => {
                 let detail = "This node is starting and waits for its database. Nothing was stored.";
                 Problem::new(ProblemCode::Unavailable, detail)
@@ -310,6 +345,7 @@ fn header(code: ProblemCode, rate_wait_secs: Option<u64>) -> Option<(HeaderName,
         ProblemCode::RateLimited => rate_wait_secs.and_then(retry_after),
         ProblemCode::IdempotencyKeyInUse => retry_after(RETRY_KEY_IN_USE),
         ProblemCode::QueueFull => retry_after(RETRY_QUEUE_FULL),
+        ProblemCode::TooManyStreams => retry_after(RETRY_TOO_MANY_STREAMS),
         ProblemCode::ShuttingDown => retry_after(RETRY_SHUTTING_DOWN),
         code if code.status() == StatusCode::SERVICE_UNAVAILABLE => retry_after(RETRY_UNAVAILABLE),
         _ => None,

@@ -9,10 +9,11 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::ProblemCode;
 use super::ProblemCode::{
-    BodyTooLarge, BodyTooSlow, CleanupRunning, ForbiddenField, HeadersTooLarge, IdempotencyKeyInUse,
-    IdempotencyKeyReused, Internal, InvalidRequest, MissingScope, NotFound, NotRestorable, OutcomeUnknown,
-    QueueFull, RateLimited, ShuttingDown, TooManyItems, TooManyTargets, TopicClosed, Unauthenticated,
-    Unavailable, Unprocessable, UnsupportedMediaType, UrlTooLong, UserTokenInvalid, UserTokensNotConfigured,
+    BodyTooLarge, BodyTooSlow, CleanupRunning, EventsExpired, EventsOff, ForbiddenField, HeadersTooLarge,
+    IdempotencyKeyInUse, IdempotencyKeyReused, Internal, InvalidRequest, MissingScope, NotFound,
+    NotRestorable, OutcomeUnknown, QueueFull, RateLimited, ShuttingDown, TooManyItems, TooManyStreams,
+    TooManyTargets, TopicClosed, Unauthenticated, Unavailable, Unprocessable, UnsupportedMediaType,
+    UrlTooLong, UserTokenInvalid, UserTokensNotConfigured,
 };
 use crate::api::problem::Problem;
 
@@ -53,6 +54,8 @@ problem_sets! {
     DeliveryListProblems: WITH_KEY, &[NotFound, Unprocessable];
     /// Problems of `GET /v1/notifications/{id}/why`.
     WhyProblems: WITH_KEY, &[NotFound, Unprocessable];
+    /// Problems of `GET /v1/events`.
+    EventListProblems: WITH_KEY, &[EventsOff, EventsExpired, TooManyStreams, ShuttingDown];
     /// Problems of reading one thing by its id.
     ReadProblems: WITH_KEY, &[NotFound];
     /// Problems of changing or removing one thing by its id.

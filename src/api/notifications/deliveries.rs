@@ -5,11 +5,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, extract};
 use futures_util::TryStreamExt;
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::accept::accepts;
 use crate::api::auth::{Caller, ReadNotifications};
 use crate::api::delivery::{Delivery, DeliveryView};
 use crate::api::error::{ApiError, DeliveryListProblems, NotFoundKind};
@@ -73,7 +74,7 @@ pub(super) async fn list(
     }
     let app = caller.app.id;
     let view = DeliveryView { app: caller.app, key: state.installation.clone() };
-    if wants_stream(&headers) {
+    if accepts(&headers, NDJSON) {
         return Ok(stream_all(&state, view, id, filter, from, has_history));
     }
     let found = deliveries::page(&state.pool, app, id, &filter, from, asked.limit, has_history).await?;
@@ -129,17 +130,6 @@ fn from_bytes(bytes: &[u8]) -> Option<DeliveryPosition> {
     }
 }
 
-fn wants_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_stream = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(NDJSON));
-        // A quality of 0 says that it is not acceptable (RFC 9110, section 12.4.2).
-        let is_refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
-        is_stream && !parts.any(is_refused)
-    })
-}
-
 /// An error cuts the answer off, so that a part is not taken for all.
 fn stream_all(
     state: &State,
@@ -165,8 +155,6 @@ fn stream_all(
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::api::openapi::tests::query_parameters;
 
@@ -192,21 +180,5 @@ mod tests {
         for wrong in [&[][..], &[2; 13], &[0; 12], &[0; 14]] {
             assert_eq!(from_bytes(wrong), None);
         }
-    }
-
-    #[test]
-    fn the_stream_is_asked_for_by_its_media_type() {
-        for (value, expected) in [
-            ("application/x-ndjson", true),
-            ("application/json;q=0.5, Application/X-NDJSON; q=1", true),
-            ("application/json", false),
-            ("application/x-ndjson; q=0.0, application/json", false),
-            ("*/*", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_static(value));
-            assert_eq!(wants_stream(&headers), expected, "{value}");
-        }
-        assert!(!wants_stream(&HeaderMap::new()));
     }
 }

@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 
 use super::State;
 
+pub(super) use status::CountsAnswer;
 pub(super) use unmatched::UnmatchedAnswer;
 
 /// The routes of `/v1/notifications`.

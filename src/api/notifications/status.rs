@@ -82,7 +82,7 @@ pub(super) struct Notification<'a> {
 /// Devices of a notification by outcome.
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(as = DeliveryCounts)]
-pub(super) struct CountsAnswer {
+pub(in crate::api) struct CountsAnswer {
     /// The sum of the others: the devices found so far.
     targets: u64,
     /// Without a final outcome.

@@ -134,6 +134,7 @@ fn tags() -> Vec<Tag> {
         tag("devices", "Registering, looking up and changing devices."),
         tag("topics", "Subscribing devices and users to topics, listing and deleting topics."),
         tag("users", "What a user has."),
+        tag("events", "What has happened, in the order in which it became visible."),
         tag("admin", "What operators see and decide."),
         tag("operation", "Probes and this document; without a key."),
     ]

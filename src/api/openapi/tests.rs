@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::auth::{
-    Administer, ManageDevices, ReadDevices, ReadNotifications, RegisterDevice, Right, SendNotifications,
+    Administer, ManageDevices, ReadDevices, ReadEvents, ReadNotifications, RegisterDevice, Right,
+    SendNotifications,
 };
 use crate::api::error::ProblemCode;
 
@@ -107,6 +108,7 @@ fn documented_scopes_are_those_that_the_handlers_ask_for() {
         ("Administer", Administer::SCOPES),
         ("ManageDevices", ManageDevices::SCOPES),
         ("ReadDevices", ReadDevices::SCOPES),
+        ("ReadEvents", ReadEvents::SCOPES),
         ("ReadNotifications", ReadNotifications::SCOPES),
         ("RegisterDevice", RegisterDevice::SCOPES),
         ("SendNotifications", SendNotifications::SCOPES),

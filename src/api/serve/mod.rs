@@ -2,6 +2,7 @@
 //! requests in progress.
 
 mod burst;
+mod connection_cut;
 mod connection_slots;
 mod idle_timeout;
 
@@ -32,6 +33,7 @@ use super::rates::PeerAddress;
 use super::{ApiLimits, ListenerRouter};
 use crate::telemetry::metrics::{Gauge, Held};
 use burst::LogBurst;
+pub(super) use connection_cut::ConnectionCut;
 use connection_slots::{ConnectionSlot, ConnectionSlots};
 use idle_timeout::{ConnectionTimeout, Deadlines, IdleState, TrackedStream};
 
@@ -165,10 +167,11 @@ impl Server {
         slot: ConnectionSlot,
     ) {
         let _counted = Held::new(&self.open);
-        let activity = &slot.activity;
+        let (activity, cut) = (&slot.activity, ConnectionCut::default());
         let service = service_fn(|mut request: Request<Incoming>| {
             let under_way = activity.begin(request.version());
             request.extensions_mut().insert(PeerAddress(peer));
+            request.extensions_mut().insert(cut.clone());
             let (service, activity) = (self.service.clone(), activity.clone());
             async move {
                 let request = request.map(|body| activity.clone().watch(Body::new(body)));
@@ -180,24 +183,31 @@ impl Server {
         let builder = builder();
         let stream = TrackedStream::new(stream, activity.clone());
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            // The connection is polled last, because polling it may write a piece of an answer, which would reset the
-            // deadline.
-            biased;
-            () = self.shutdown.cancelled() => {
-                end_within(connection.as_mut(), self.cut.cancelled()).await
-            }
-            () = slot.evicted.cancelled() => {
-                match activity.idle_state() {
-                    IdleState::NoRequest(_) => None,
-                    _ => end_within(connection.as_mut(), activity.idle_for(EVICTION_LINGER)).await,
+        let served = async {
+            tokio::select! {
+                // The connection is polled last, because polling it may write a piece of an answer, which would reset the
+                // deadline.
+                biased;
+                () = self.shutdown.cancelled() => {
+                    end_within(connection.as_mut(), self.cut.cancelled()).await
                 }
+                () = slot.evicted.cancelled() => {
+                    match activity.idle_state() {
+                        IdleState::NoRequest(_) => None,
+                        _ => end_within(connection.as_mut(), activity.idle_for(EVICTION_LINGER)).await,
+                    }
+                }
+                timeout = activity.timed_out(self.deadlines) => match timeout {
+                    ConnectionTimeout::Head => None,
+                    ConnectionTimeout::Idle | ConnectionTimeout::Stalled => end_within(connection.as_mut(), sleep(LINGER)).await,
+                },
+                ended = connection.as_mut() => Some(ended),
             }
-            timeout = activity.timed_out(self.deadlines) => match timeout {
-                ConnectionTimeout::Head => None,
-                ConnectionTimeout::Idle | ConnectionTimeout::Stalled => end_within(connection.as_mut(), sleep(LINGER)).await,
-            },
-            ended = connection.as_mut() => Some(ended),
+        };
+        let ended = tokio::select! {
+            biased;
+            () = cut.happened() => None,
+            ended = served => ended,
         };
         if let Some(Err(error)) = ended {
             tracing::debug!(error, "connection ended with an error");

@@ -3,6 +3,7 @@
 //! It uses no proxy. For `https` it trusts the system's authorities; `SSL_CERT_FILE` names others.
 
 mod failures;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 use super::command_error::CommandError;
 use super::progress;
 use crate::provider::transport;
+pub(super) use stream::LineStream;
 
 /// The variable with the key. A key is never an argument: every user of a machine can see those.
 const KEY: &str = "PUSHPOST_KEY";

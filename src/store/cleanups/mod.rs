@@ -198,6 +198,24 @@ pub async fn find(conn: &mut Session, app: AppId, id: CleanupRunId) -> Result<Op
     row.map(|row| CleanupRun::from_row(row, conn.platforms())).transpose()
 }
 
+/// Those of these runs that the app has.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn find_all(
+    conn: &mut Session,
+    app: AppId,
+    ids: &[CleanupRunId],
+) -> Result<Vec<CleanupRun>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = ids.iter().map(|run| run.0).collect();
+    let rows = runs!("select", "from cleanup_runs where run_id = any($2) and app_id = $1", app.0, &ids);
+    let rows = rows.fetch_all(&mut *conn).await?;
+    rows.into_iter().map(|row| CleanupRun::from_row(row, conn.platforms())).collect()
+}
+
 /// The runs of an app before `before`, the newest first, at most `limit`. `statuses`: only runs that stand so. None: all.
 ///
 /// # Errors

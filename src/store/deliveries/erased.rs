@@ -67,7 +67,7 @@ pub(super) async fn hide_users(
 }
 
 impl Delivery {
-    fn erase(&mut self) {
+    pub(super) fn erase(&mut self) {
         self.is_erased = true;
         self.user = None;
         self.references = References::default();
@@ -75,7 +75,7 @@ impl Delivery {
     }
 }
 
-async fn erased_devices(conn: &mut Session, ids: &[i64]) -> Result<Vec<i64>, Error> {
+pub(super) async fn erased_devices(conn: &mut Session, ids: &[i64]) -> Result<Vec<i64>, Error> {
     let erased = sqlx::query_scalar!("select device_id from erased_devices where device_id = any($1)", ids);
     Ok(erased.fetch_all(conn).await?)
 }

@@ -7,6 +7,7 @@
 mod attempts;
 mod course;
 mod erased;
+mod recorded;
 mod timeline;
 mod unfold;
 
@@ -20,6 +21,7 @@ use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, Ref
 use crate::store::{Session, SessionPool};
 pub use attempts::{ATTEMPTS_MAX, LaneStop, RecordedAttempt, RecordedAttempts};
 pub use course::{CourseEnd, DeviceCourse, WaitingJob, course};
+pub use recorded::{ReceiptKey, ReceiptSummary, of_receipts, receipt_summaries};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 

@@ -7,11 +7,15 @@
 //! - [`droppable_days`] and [`drop_day`] end its days.
 
 mod days;
+mod devices;
+mod ended;
 mod log;
 mod outbox;
 mod sequencer;
 
 pub use days::{delete_waiting, drop_day, droppable_days, release_days};
+pub use devices::{EventDevice, devices};
+pub use ended::{EndedNotification, ended};
 pub use log::{LogEntry, ReceiptId, first_day, head, oldest, page, since};
 pub use outbox::{NewFact, append};
 pub use sequencer::{Sequenced, sequence};

@@ -10,6 +10,7 @@
 mod accept;
 mod database;
 mod deliveries;
+mod event_streams;
 mod events;
 mod exemplars;
 mod families;
@@ -37,6 +38,7 @@ use prometheus_client::registry::Registry;
 pub use accept::{AcceptMetrics, AppMetrics, AudienceKind};
 pub use database::{AppFigures, DatabaseFigures, DatabaseMetrics, DeviceFigure, LaneFigures};
 pub use deliveries::DeliveryMetrics;
+pub use event_streams::{EventStreamMetrics, StreamKind};
 pub use events::EventMetrics;
 pub use histogram::Histogram;
 pub use http::{HttpMetrics, RouteMetrics};
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub trace: TraceMetrics,
     /// The event log.
     pub events: EventMetrics,
+    /// Open streams of events.
+    pub event_streams: EventStreamMetrics,
 }
 
 impl Metrics {
@@ -125,11 +129,13 @@ impl Metrics {
             NodeMetrics::register(&mut names),
             DatabaseMetrics::register(&mut names),
             TraceMetrics::register(&mut names),
+            EventStreamMetrics::register(&mut names),
             EventMetrics::register(&mut names),
         );
         process::register(&mut names);
         log::register(&mut names);
-        let (http, accept, lanes, deliveries, record, postgres, node, database, trace, events) = metrics;
+        let (http, accept, lanes, deliveries, record, postgres, node, database, trace, event_streams, events) =
+            metrics;
         let refreshes = Mutex::default();
         Arc::new(Self {
             registry,
@@ -144,6 +150,7 @@ impl Metrics {
             database,
             trace,
             events,
+            event_streams,
         })
     }
 

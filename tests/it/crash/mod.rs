@@ -7,6 +7,7 @@ mod cleanups;
 mod container;
 mod containers;
 mod erasure;
+mod events;
 mod failover;
 mod first_lines;
 mod history;

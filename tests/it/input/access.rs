@@ -70,6 +70,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         (Method::POST, "/v1/notifications/cancel", &["send"]),
         (Method::DELETE, "/v1/notifications/ntf_x", &["send"]),
         (Method::GET, "/v1/notifications/ntf_x/deliveries", &["send", "read"]),
+        (Method::GET, "/v1/events", &["read"]),
         (Method::PUT, DEVICES, &["devices", "register"]),
         (Method::GET, DEVICES, &["devices", "read"]),
         (Method::GET, "/v1/devices/dev_x", &["devices", "read"]),

@@ -3,16 +3,16 @@
 use bit_vec::BitVec;
 use pushpost::domain::{
     AppId, Certainty, Class, CleanupCriteria, DeviceId, DeviceToken, DottedVersion, EnvironmentProof,
-    FanOutPart, IdempotencyKey, JobId, Kind, LaneId, NodeId, NotificationId, Priority, Reason, ShareLimit,
-    Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
+    FanOutPart, IdempotencyKey, JobId, KeyId, Kind, LaneId, NodeId, NotificationId, Priority, Reason,
+    ShareLimit, Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
 };
 use pushpost::provider::{apns, fcm};
 use pushpost::store::fan_outs::PageDevices;
 use pushpost::store::record::NewReceipt;
 use pushpost::store::{
     Session, SessionPool, accept, backlog, cancellation, cleanups, contents, deliveries, devices,
-    environments, erasures, fan_outs, figures, idempotency, jobs, lanes, notification_list, notifications,
-    partitions, quarantine, record, scheduled, status, tokens, topics, waiting_jobs,
+    environments, erasures, events, fan_outs, figures, idempotency, jobs, keys, lanes, notification_list,
+    notifications, partitions, quarantine, record, scheduled, status, tokens, topics, waiting_jobs,
 };
 
 use pushpost_testkit::queue::union_of;
@@ -74,7 +74,9 @@ pub(super) async fn of_explanations(
 
 /// What the leader asks for operators.
 pub(super) async fn of_operators(observe: &SessionPool) {
-    figure(&mut observe.acquire().await.unwrap()).await;
+    let mut conn = observe.acquire().await.unwrap();
+    figure(&mut conn).await;
+    read_events(&mut conn).await;
 }
 
 /// What a node asks to get jobs, and to know of them.
@@ -134,6 +136,20 @@ async fn figure(conn: &mut Session) {
     figures::estimate_waiting(conn).await.unwrap();
     figures::fan_outs(conn).await.unwrap();
     figures::devices(conn).await.unwrap();
+}
+
+/// What readers of the event log ask.
+async fn read_events(conn: &mut Session) {
+    let (id, app) = (NotificationId(uuid::Uuid::from_u128(7)), AppId(1));
+    let end = events::head(conn).await.unwrap();
+    events::page(conn, app, end, 200).await.unwrap();
+    let receipts = [(id, events::ReceiptId(1)), (id, events::ReceiptId(2))];
+    deliveries::receipt_summaries(conn, app, &receipts).await.unwrap();
+    let filter = deliveries::DeliveryFilter::default();
+    deliveries::of_receipts(conn, app, &receipts, &filter, 500).await.unwrap();
+    events::ended(conn, app, &[id]).await.unwrap();
+    events::devices(conn, app, &[DeviceId(1), DeviceId(2)]).await.unwrap();
+    keys::still_valid(conn, &[KeyId::random()]).await.unwrap();
 }
 
 /// What the leader asks to carry out clean-up runs.

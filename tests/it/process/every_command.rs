@@ -85,6 +85,7 @@ fn printing<'a>(devices: &str, service: &'a Printing<'a>) -> Vec<Case<'a>> {
         own(2, "send --user nobody --title Hi --json", http),
         own(0, "send --user u1 --title Hi --no-wait --json", http),
         own(0, &format!("why {} --json", service.sent), http),
+        own(0, "events tail --json", http),
         own(0, "tokens cleanup --app shop --inactive-days 30 --json", database),
         own(0, "tokens list --json", database),
         own(0, &format!("tokens show {} --json", service.run), database),
@@ -189,6 +190,7 @@ async fn each_command_tells_what_is_out_of_reach_and_what_is_refused() {
         "queue resume fcm",
         "queue retry fcm",
         "nodes",
+        "events tail",
         "send --user u1 --title Hi",
         "why ntf_x",
     ];

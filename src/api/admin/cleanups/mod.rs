@@ -7,6 +7,7 @@ mod request;
 mod schema;
 mod start;
 
+pub(in crate::api) use answer::CleanupAnswer;
 pub use answer::json;
 
 use utoipa_axum::router::OpenApiRouter;
