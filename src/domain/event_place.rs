@@ -53,6 +53,14 @@ impl EventPlace {
         LogPosition { position: if is_row_over { self.position } else { self.position - 1 }, day: self.day() }
     }
 
+    /// The place right before this one, so that what follows it begins with this one.
+    pub fn before(&self) -> Self {
+        match self.index.checked_sub(1) {
+            Some(index) => Self { index, ..*self },
+            None => Self { position: self.position - 1, index: u32::MAX, ..*self },
+        }
+    }
+
     fn to_bytes(self) -> [u8; PLACE_BYTES] {
         let mut bytes = [0; PLACE_BYTES];
         bytes[..8].copy_from_slice(&self.position.to_be_bytes());

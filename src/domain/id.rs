@@ -51,6 +51,11 @@ integer_id!(
     CleanupRunId(i64)
 );
 
+integer_id!(
+    /// A webhook's row number. The API shows it only as [`InstallationKey::webhook_id`].
+    WebhookId(i64)
+);
+
 impl LaneId {
     /// Stands in receipts of tokens that have no device, and so no lane.
     pub const NONE: Self = Self(0);
@@ -156,6 +161,8 @@ const DEVICE_IDS: PublicIdForm =
     PublicIdForm { prefix: "dev_", tag_purpose: b"device tag", pad_purpose: b"device pad" };
 const RUN_IDS: PublicIdForm =
     PublicIdForm { prefix: "run_", tag_purpose: b"cleanup run tag", pad_purpose: b"cleanup run pad" };
+const WEBHOOK_IDS: PublicIdForm =
+    PublicIdForm { prefix: "whk_", tag_purpose: b"webhook tag", pad_purpose: b"webhook pad" };
 
 /// The installation's secret. It is created once, kept in the database and never changed, because public device ids and
 /// `apns-id`s are derived from it.
@@ -198,6 +205,19 @@ impl InstallationKey {
     /// The id does not exist, or belongs to another app.
     pub fn parse_cleanup_run_id(&self, app: AppId, public: &str) -> Result<CleanupRunId, BadId> {
         self.parse_public_id(&RUN_IDS, app, public).map(CleanupRunId)
+    }
+
+    /// The public form of a webhook's id, `whk_` and 32 hexadecimal digits.
+    pub fn webhook_id(&self, app: AppId, webhook: WebhookId) -> String {
+        self.public_id(&WEBHOOK_IDS, app, webhook.0)
+    }
+
+    /// Parses a public id of a webhook of this app.
+    ///
+    /// # Errors
+    /// The id does not exist, or belongs to another app.
+    pub fn parse_webhook_id(&self, app: AppId, public: &str) -> Result<WebhookId, BadId> {
+        self.parse_public_id(&WEBHOOK_IDS, app, public).map(WebhookId)
     }
 
     /// The `apns-id` of every attempt for this notification and device: a UUIDv8 of an HMAC. So a repeated attempt
@@ -281,6 +301,14 @@ mod tests {
         assert_eq!(key().parse_cleanup_run_id(AppId(2), &public), Err(BadId));
         let as_device = public.replace("run_", "dev_");
         assert_eq!(key().parse_device_id(AppId(1), &as_device), Err(BadId));
+    }
+
+    #[test]
+    fn a_webhook_id_is_valid_for_its_own_app_only() {
+        let public = key().webhook_id(AppId(1), WebhookId(42));
+        assert!(public.starts_with("whk_"));
+        assert_eq!(key().parse_webhook_id(AppId(1), &public), Ok(WebhookId(42)));
+        assert_eq!(key().parse_webhook_id(AppId(2), &public), Err(BadId));
     }
 
     #[test]

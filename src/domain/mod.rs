@@ -42,6 +42,7 @@ mod topic;
 mod trace_context;
 mod ttl;
 mod user_token;
+mod webhook;
 mod whole_number;
 mod wire_enum;
 
@@ -64,6 +65,7 @@ pub use fan_out::{FanOut, FanOutPart};
 pub use finding::{EnvironmentProof, Finding, TokenVerdict};
 pub use id::{
     AppId, BadId, CleanupRunId, DeviceId, InstallationKey, JobId, KeyId, LaneId, NodeId, NotificationId,
+    WebhookId,
 };
 pub use idempotency::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, RequestDigest};
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
@@ -91,5 +93,10 @@ pub use ttl::{BadDuration, Ttl, duration_text, parse_duration, remaining_secs};
 pub use user_token::{
     BadUserToken, BadUserTokenKey, UserTokenAlgorithm, UserTokenClaims, UserTokenReason, UserTokenVerifier,
     VerificationKey,
+};
+pub use webhook::{
+    AddressGuard, BadWebhookName, BadWebhookSecret, FAILING_FAILURES, MessageFocus, MessageKind, Movement,
+    NextStep, RefusedAddress, WebhookChange, WebhookName, WebhookOutcome, WebhookProgress,
+    WebhookRetryPolicy, WebhookSecret, sign,
 };
 pub use whole_number::{BadWholeNumber, as_whole_number, parse_whole_number};

@@ -19,7 +19,7 @@ impl Network {
     pub fn parse(text: &str) -> Result<Self, BadNetwork> {
         let network = match text.contains('/') {
             true => text.parse().map_err(|_| BadNetwork)?,
-            false => IpNet::from(text.parse::<IpAddr>().map_err(|_| BadNetwork)?),
+            false => IpNet::from(text.parse::<IpAddr>().map_err(|_| BadNetwork)?.to_canonical()),
         };
         Ok(Self(network))
     }
@@ -49,6 +49,7 @@ mod tests {
         assert!(within("10.0.0.0/8", "10.200.3.4"));
         assert!(!within("10.0.0.0/8", "11.0.0.1"));
         assert!(within("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(within("::ffff:10.1.2.3", "10.1.2.3"));
         assert!(within("0.0.0.0/0", "192.0.2.1"));
         assert!(within("192.0.2.1", "192.0.2.1"));
         assert!(!within("192.0.2.1", "192.0.2.2"));
