@@ -26,13 +26,14 @@ const CRATES: [&str; 12] = [
     "tower_http",
 ];
 /// The modules of this crate, sorted.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "api",
     "audience",
     "cli",
     "config",
     "dispatch",
     "domain",
+    "events",
     "maintenance",
     "notifications",
     "provider",
