@@ -5,7 +5,7 @@
 pub enum WebhookOutcome {
     /// An answer 2xx, which came whole and in time.
     Delivered,
-    /// Another answer.
+    /// An answer with a status that is neither 2xx nor 410.
     Refused,
     /// An answer 410: the receiver wants no message any more.
     Gone,

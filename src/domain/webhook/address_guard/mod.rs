@@ -57,7 +57,7 @@ pub enum RefusedAddress {
     /// The address is not public.
     #[error("{address} is {purpose}; to allow it, add \"{network}\" to webhooks.allow_networks")]
     NotPublic {
-        /// The address.
+        /// The one that the name of the host was resolved to.
         address: IpAddr,
         /// What the network is for.
         purpose: &'static str,
@@ -67,7 +67,7 @@ pub enum RefusedAddress {
     /// The connection would not be encrypted.
     #[error("http to {address} is not encrypted; use https, or add \"{address}\" to webhooks.allow_networks")]
     NotEncrypted {
-        /// The address.
+        /// A public one.
         address: IpAddr,
     },
 }

@@ -55,7 +55,7 @@ fn addresses_that_are_not_public_are_refused() {
     ] {
         assert!(judged(&none, address).is_err(), "{address}");
     }
-    // Teredo: the server 192.168.0.1; a client at 10.0.0.1, whose address is inverted; both public.
+    // Teredo: the server 192.168.0.1; a client at 10.0.0.1, in inverted form; both public.
     assert!(judged(&none, "2001:0:c0a8:1::f7f7:f7f7").is_err());
     assert!(judged(&none, "2001:0:808:808::f5ff:fffe").is_err());
     assert!(judged(&none, "2001:0:808:808::f7f7:f7f7").is_ok());
