@@ -106,6 +106,14 @@ enumerations! {
     FaultWord: domain::InputCode::ALL.iter().map(|code| code.as_str());
 }
 
+/// The types that parameters alone refer to, by their names. The document takes in those of bodies by itself.
+pub(super) fn schemas_of_parameters() -> [(String, RefOr<Schema>); 3] {
+    fn named<T: ToSchema>() -> (String, RefOr<Schema>) {
+        (T::name().into_owned(), T::schema())
+    }
+    [named::<EventTypePattern>(), named::<NotificationId>(), named::<DeviceDetail>()]
+}
+
 /// A time to live: whole seconds, or digits and a unit.
 pub(super) enum TimeToLive {}
 

@@ -20,6 +20,7 @@ use self::examples::add_examples;
 use super::error::{NoKeyProblems, problem_examples};
 use super::health::Health;
 use super::problem::ProblemDocument;
+use super::schema_enums;
 use super::{State, Surface, documented_routes};
 use crate::telemetry::metrics::Metrics;
 
@@ -59,6 +60,7 @@ pub fn document() -> OpenApi {
     components.add_security_scheme("key", SecurityScheme::Http(key));
     let mut schemas = vec![(ProblemDocument::name().into_owned(), ProblemDocument::schema())];
     ProblemDocument::schemas(&mut schemas);
+    schemas.extend(schema_enums::schemas_of_parameters());
     components.schemas.extend(schemas);
     components.examples.extend(problem_examples());
     close_request_bodies(&mut document);

@@ -45,6 +45,26 @@ pub(in crate::api) fn query_parameters(operation_id: &str) -> BTreeSet<String> {
     query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
 }
 
+#[test]
+fn every_reference_leads_to_a_schema() {
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                let target = members.get("$ref").and_then(Value::as_str);
+                found.extend(target.and_then(|target| target.strip_prefix('#')).map(str::to_owned));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let (document, mut found) = (document_json(), BTreeSet::new());
+    references(&document, &mut found);
+    assert!(found.len() > 100, "{found:?}");
+    let lost: Vec<_> = found.iter().filter(|target| document.pointer(target).is_none()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
 /// `make openapi` sets the variable.
 #[test]
 fn the_committed_document_is_up_to_date() {
