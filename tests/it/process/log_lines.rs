@@ -159,9 +159,13 @@ async fn a_refusal_is_logged_with_its_code_and_with_what_to_do() {
     let proxy = PostgresProxy::of(&process.database).await;
     process.variable("PUSHPOST__DATABASE__URL", proxy.url());
     process.variable("PUSHPOST__LIMITS__MAX_PENDING", "2");
-    for message in
-        ["request is answered", "request failed because of Postgres", "Postgres is out of reach", "can't be"]
-    {
+    for message in [
+        "request is answered",
+        "request failed because of Postgres",
+        "Postgres is out of reach",
+        "events are not logged",
+        "can't be",
+    ] {
         process.expect_log(message);
     }
     process.serve().await;

@@ -15,6 +15,7 @@ const OUTAGE: &[&str] = &[
     "maintenance failed",
     "a suspension of the lane, or its end, is not stored",
     "outcomes are not recorded",
+    "events are not logged",
     "notifications not accepted",
     "a notification can't be stored",
     "answer to a commit is lost",

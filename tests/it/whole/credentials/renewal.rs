@@ -161,6 +161,7 @@ async fn a_suspended_lane_goes_on_with_a_new_key_at_once_and_other_nodes_know() 
     let refused = service.ledger().count(Provider::Apns, 403, "InvalidProviderToken");
     assert!(refused > 0, "{NEW_KEY} was needed");
     service.expect_log("lane is suspended");
+    service.expect_log("lane stays suspended");
     service.stop().await;
 }
 
@@ -181,5 +182,6 @@ async fn a_node_with_a_new_key_sends_while_one_with_the_rejected_key_stays_suspe
     service.database.until_count(states, 1).await;
     assert!(refused > 0 && shown(&service.ledger(), Provider::Apns).len() == 300);
     service.expect_log("lane is suspended");
+    service.expect_log("lane stays suspended");
     service.stop().await;
 }

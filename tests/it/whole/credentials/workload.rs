@@ -158,6 +158,7 @@ async fn each_way_without_a_key_sends() {
         "no new FCM access token",
         "provider refuses the new credential",
         "lane is suspended",
+        "lane stays suspended",
         "lane stops sending",
     ] {
         workload.service.expect_log(message);
@@ -262,6 +263,7 @@ async fn a_fault_on_the_way_stops_the_lane_and_costs_nothing() {
         "no new FCM access token",
         "provider refuses the new credential",
         "lane is suspended",
+        "lane stays suspended",
         "lane stops sending",
     ] {
         workload.service.expect_log(message);
@@ -316,6 +318,7 @@ async fn a_new_subject_token_is_tried_before_the_old_one_goes() {
         "no new FCM access token",
         "provider refuses the new credential",
         "lane is suspended",
+        "lane stays suspended",
         "lane stops sending",
     ] {
         workload.service.expect_log(message);
