@@ -51,6 +51,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::audience::DeviceLookup;
 use crate::domain::{InstallationKey, Origin, ServedApps, Ttl};
 use crate::events::EventLog;
+use crate::events::webhooks::WebhookRegistry;
 use crate::notifications::deliveries::StreamPermits;
 use crate::provider::Providers;
 use crate::queue::accept::Acceptor;
@@ -109,6 +110,8 @@ pub struct StateParts {
     pub stream_permits: StreamPermits,
     /// The event log. None: the configuration keeps none.
     pub events: Option<EventLog>,
+    /// The webhooks of the configuration.
+    pub webhooks: Arc<WebhookRegistry>,
     /// The time to live of notifications that state none.
     pub default_ttl: Ttl,
     /// What `/readyz` answers.

@@ -9,7 +9,7 @@ use super::State;
 use super::error::{ApiError, NotFoundKind};
 use super::query::Parameters;
 use crate::domain::{
-    AppId, CleanupRunId, DeviceId, InputCode, InstallationKey, NotificationId, TopicName, UserId,
+    AppId, CleanupRunId, DeviceId, InputCode, InstallationKey, NotificationId, TopicName, UserId, WebhookId,
 };
 
 /// The detail of a fault where a text stands in place of a device's id.
@@ -40,6 +40,14 @@ impl PathId {
     /// `NotFound` if it can't be an id of a run of this app.
     pub fn cleanup_run(&self, key: &InstallationKey, app: AppId) -> Result<CleanupRunId, ApiError> {
         key.parse_cleanup_run_id(app, &self.0).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
+    }
+
+    /// The webhook that the id names.
+    ///
+    /// # Errors
+    /// `NotFound` if it can't be an id of a webhook of this app.
+    pub fn webhook(&self, key: &InstallationKey, app: AppId) -> Result<WebhookId, ApiError> {
+        key.parse_webhook_id(app, &self.0).map_err(|_| ApiError::NotFound(NotFoundKind::Id))
     }
 
     /// The notification that the id names, which may be another app's.

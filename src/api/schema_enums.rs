@@ -21,6 +21,12 @@ pub(super) const DEVICE_STATUSES: [&str; 2] = ["active", "quarantined"];
 pub(super) const ON_ERROR: [&str; 2] = ["skip", "stop"];
 /// States of a lane's pruning: not braked, braked.
 pub(super) const PRUNING_STATES: [&str; 2] = ["on", "braked"];
+/// What makes a webhook: the configuration, the API.
+pub(super) const WEBHOOK_SOURCES: [&str; 2] = ["config", "api"];
+/// States of a webhook.
+pub(super) const WEBHOOK_STATES: [&str; 4] = ["active", "failing", "paused", "disabled"];
+/// What an attempt came to.
+pub(super) const ATTEMPT_RESULTS: [&str; 2] = ["failed", "succeeded"];
 /// What a node does: both, answer requests, send.
 pub(super) const NODE_ROLES: [&str; 3] = ["all", "api", "worker"];
 
@@ -94,6 +100,12 @@ enumerations! {
     EventTypePattern: domain::EventTypes::patterns();
     /// Which devices an event lists.
     DeviceDetail: events::DeviceDetail::ALL.iter().map(|detail| detail.as_str());
+    /// What made a webhook.
+    WebhookSource: WEBHOOK_SOURCES;
+    /// How a webhook stands.
+    WebhookState: WEBHOOK_STATES;
+    /// What an attempt of a webhook came to.
+    AttemptResult: ATTEMPT_RESULTS;
     /// Why devices were quarantined.
     QuarantineCause: domain::QuarantineCause::ALL.iter().map(|cause| cause.as_str());
     /// What devices were restored or corrected by.

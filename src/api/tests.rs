@@ -65,6 +65,7 @@ pub(super) fn shared() -> StateParts {
         batch_permits: batch_permits::BatchPermits::default(),
         stream_permits: StreamPermits::default(),
         events: None,
+        webhooks: Arc::default(),
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
         notifier: Notifier::idle(),

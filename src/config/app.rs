@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::cleanups;
 use super::user_tokens::UserTokenSettings;
+use super::{cleanups, webhooks};
 use crate::domain::{CleanupSchedule, Platform};
+use crate::events::webhooks::DeclaredWebhooks;
 use crate::provider::{AnySettings, Providers, SharedQuota};
 use crate::settings::Section;
 
@@ -20,6 +21,8 @@ pub struct AppSettings {
     pub user_tokens: Option<UserTokenSettings>,
     /// Clean-up runs that start by themselves. Their names differ.
     pub cleanups: Vec<CleanupSchedule>,
+    /// Where its events are posted to.
+    pub webhooks: DeclaredWebhooks,
 }
 
 impl AppSettings {
@@ -57,6 +60,7 @@ impl AppSettings {
         let user_tokens = section.optional_section("user_tokens");
         let user_tokens = user_tokens.map(|section| UserTokenSettings::read(app, section));
         let cleanups = cleanups::read(&mut section, &providers.platforms());
+        let webhooks = webhooks::read(&mut section, reading.has_no_events);
         section.finish();
         let user_tokens = match user_tokens {
             None => None,
@@ -66,16 +70,24 @@ impl AppSettings {
             providers: sections.into_iter().collect::<Option<_>>()?,
             user_tokens,
             cleanups: cleanups?,
+            webhooks: webhooks?,
         })
     }
 }
 
 /// What was read of the apps so far.
-#[derive(Default)]
 pub(super) struct AppReading {
     quotas: StatedQuotas,
+    /// The configuration keeps no events, so that no webhook could get any.
+    has_no_events: bool,
     /// The sections of providers that have no fault.
     pub(super) sections: Vec<ProviderSection>,
+}
+
+impl AppReading {
+    pub(super) fn new(has_no_events: bool) -> Self {
+        Self { quotas: StatedQuotas::default(), has_no_events, sections: Vec::new() }
+    }
 }
 
 /// The section of a provider, `[apps.<name>.<provider>]`, without a fault.

@@ -27,7 +27,7 @@ impl Config {
     ///
     /// Keys that a running node takes over are left out: credentials, topics, channels, endpoints and quotas of existing
     /// lanes, new apps and platforms, the keys of user tokens, the schedules of
-    /// clean-up runs, and `server.reload_interval`.
+    /// clean-up runs, webhooks, and `server.reload_interval`.
     pub fn changes_for_restart(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         section!(
@@ -54,6 +54,8 @@ impl Config {
             notifications, content, quarantine, events);
         section!(changes, "telemetry", &self.telemetry, &new.telemetry, applied [],
             endpoint as "otlp_endpoint", headers as "otlp_headers", sample_ratio, service_name, trace_url);
+        section!(changes, "webhooks", &self.webhooks, &new.webhooks, applied [],
+            allow_networks, max_in_flight, retry.retry_after as "retry_after", retry.disable_after as "disable_after");
         for (name, old) in &self.apps {
             let name_of_table = format!("apps.{name}");
             match new.apps.get(name) {
@@ -64,14 +66,15 @@ impl Config {
         changes
     }
 
-    /// This configuration with the apps and platforms added that only `new` has, and with the user tokens and the
-    /// schedules of clean-up runs of `new`.
+    /// This configuration with the apps and platforms added that only `new` has, and with the user tokens, the
+    /// schedules of clean-up runs and the webhooks of `new`.
     pub fn with_added_apps(&self, new: &Self) -> Self {
         let mut with_added = self.clone();
         for (name, added) in &new.apps {
             let app = with_added.apps.entry(name.clone()).or_insert_with(|| added.clone());
             app.user_tokens.clone_from(&added.user_tokens);
             app.cleanups.clone_from(&added.cleanups);
+            app.webhooks.clone_from(&added.webhooks);
             for (platform, settings) in &added.providers {
                 app.providers.entry(*platform).or_insert_with(|| settings.clone());
             }

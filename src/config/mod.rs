@@ -22,6 +22,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod user_tokens;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub use server::ServerSettings;
 pub use sources::Sources;
 pub use telemetry::TelemetrySettings;
 pub use user_tokens::{UserTokenKey, UserTokenSettings};
+pub use webhooks::WebhookLimits;
 
 use crate::provider::Providers;
 use crate::settings::tree::{self, Table};
@@ -64,6 +66,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// The section `[telemetry]`.
     pub telemetry: TelemetrySettings,
+    /// The section `[webhooks]`.
+    pub webhooks: WebhookLimits,
     /// The sections `[apps.<name>]`, by name.
     pub apps: BTreeMap<String, AppSettings>,
 }
@@ -126,15 +130,18 @@ impl Config {
         providers: Providers,
         sections: &mut Vec<ProviderSection>,
     ) -> Self {
+        let retention = RetentionSettings::read(root.section("retention"));
+        let reading = AppReading::new(retention.events.is_zero());
         let config = Self {
             server: ServerSettings::read(root.section("server")),
             network: NetworkSettings::read(root.section("network"), environment),
             database: DatabaseSettings::read(root.section("database"), environment),
             delivery: DeliverySettings::read(root.section("delivery")),
             limits: LimitSettings::read(root.section("limits")),
-            retention: RetentionSettings::read(root.section("retention")),
+            retention,
             telemetry: TelemetrySettings::read(root.section("telemetry"), environment),
-            apps: apps(&root.section("apps"), &providers, sections),
+            webhooks: WebhookLimits::read(root.section("webhooks")),
+            apps: apps(&root.section("apps"), &providers, reading, sections),
             providers,
         };
         root.finish();
@@ -156,9 +163,9 @@ struct ReadSources {
 fn apps(
     section: &Section<'_>,
     providers: &Providers,
+    mut reading: AppReading,
     sections: &mut Vec<ProviderSection>,
 ) -> BTreeMap<String, AppSettings> {
-    let mut reading = AppReading::default();
     let apps = section.named_sections().into_iter();
     let apps = apps.filter_map(|(name, app)| {
         let settings = AppSettings::read(&name, app, providers, &mut reading)?;

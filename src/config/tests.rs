@@ -5,6 +5,7 @@ mod cleanups;
 mod further_provider;
 mod telemetry;
 mod user_tokens;
+mod webhooks;
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +33,8 @@ impl Folder {
         folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
         folder.write("users.pem", USERS_PEM);
         folder.write("otlp-headers", "x-api-key=abc\n");
+        folder.write("whsec-new", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+        folder.write("whsec-old", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n");
         folder
     }
 

@@ -1,10 +1,9 @@
 //! The event log on a node.
 //!
-//! [`sequencer`] gives facts their places in the log (docs/queue.md#event-log). Facts are written by the statements of `store`.
-//!
-//! [`reader`] reads pages of the log and makes events of its entries. [`streams`] serves the clients that stay connected: one
-//! reader per app reads what is new, once for all of them. What an event looks like as JSON is the API's matter, which
-//! hands in an [`EventWriter`].
+//! [`sequencer`] gives facts their places (docs/queue.md#event-log). [`reader`] reads pages of the log and makes events of its
+//! entries. [`streams`] serves the clients that stay connected: one reader per app reads what is new, once for all of them. [`webhooks`]
+//! posts to receivers what they have not got yet. What an event looks like as JSON is the API's matter, which hands in an
+//! [`EventWriter`].
 
 mod candidates;
 mod event;
@@ -12,6 +11,7 @@ mod reader;
 mod rendering;
 pub mod sequencer;
 pub mod streams;
+pub mod webhooks;
 
 pub use event::{DeviceDetail, Devices, Event, EventData, RecordedReceipt};
 pub use reader::{EventFilter, EventPage, EventReader, EventWriter, ReadError, WrittenEvent};

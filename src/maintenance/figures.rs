@@ -12,12 +12,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::HOUR;
-use crate::domain::{AppId, LaneId, Priority};
+use crate::domain::{AppId, FAILING_FAILURES, LaneId, Priority};
 use crate::queue::node_lease::NodeLease;
 use crate::store;
 use crate::store::figures::{self, DeviceCount, FiguredLane, TableSize, WaitingFigures};
+use crate::store::webhooks::{self, WebhookFigures};
 use crate::store::{Session, SessionPool};
-use crate::telemetry::metrics::{AppFigures, DatabaseFigures, DeviceFigure, LaneFigures, Metrics};
+use crate::telemetry::metrics::{
+    AppFigures, DatabaseFigures, DeviceFigure, LaneFigures, Metrics, WebhookFigure,
+};
 
 /// Between two readings. Alerts have `for` durations of a minute and more.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -145,6 +148,9 @@ impl FigureReader {
         self.store(&mut conn, &lanes, &waiting).await?;
         let fan_outs = figures::fan_outs(&mut conn).await?;
         let state = figures::database(&mut conn).await?;
+        let webhooks = webhooks::figures(&mut conn).await?;
+        let names: BTreeMap<AppId, String> =
+            lanes.iter().map(|lane| (lane.app, lane.app_name.clone())).collect();
         let sizes = self.sizes(&mut conn).await?;
         let mut apps = BTreeMap::new();
         for lane in &lanes {
@@ -168,6 +174,7 @@ impl FigureReader {
             tables: sizes.tables.iter().map(|size| (size.table.clone(), size.bytes)).collect(),
             partitions_ahead: state.partitions_ahead.into(),
             nodes: state.nodes.into(),
+            webhooks: webhooks.into_iter().filter_map(|of| webhook_figure(of, &names)).collect(),
         })
     }
 
@@ -185,6 +192,22 @@ impl FigureReader {
             }
         }
     }
+}
+
+fn webhook_figure(of: WebhookFigures, apps: &BTreeMap<AppId, String>) -> Option<WebhookFigure> {
+    let state = match &of {
+        _ if of.is_disabled => "disabled",
+        _ if of.is_paused => "paused",
+        _ if of.failures >= FAILING_FAILURES => "failing",
+        _ => "active",
+    };
+    Some(WebhookFigure {
+        app: apps.get(&of.app)?.clone(),
+        endpoint: of.name,
+        state,
+        lag_seconds: of.lag_seconds,
+        set_aside: of.set_aside.into(),
+    })
 }
 
 fn lane_figures(lane: &FiguredLane, waiting: &Waiting) -> LaneFigures {

@@ -28,6 +28,7 @@ mod retention;
 mod schedule;
 mod send_only_devices;
 mod unreported_lanes;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,8 @@ const PENDING_CANCELLATIONS_PERIOD: Duration = Duration::from_secs(10);
 const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
 /// A lane without a living node keeps its throttle or outage at most this long.
 const UNREPORTED_LANES_PERIOD: Duration = Duration::from_secs(20);
+/// Rings of attempts may be longer than they should be for so long.
+const WEBHOOKS_PERIOD: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The settings of maintenance.
@@ -103,6 +106,7 @@ enum Duty {
     DeadNodeRows,
     ExpiredFanOuts,
     UnreportedLanes,
+    Webhooks,
 }
 
 /// The duties and when each is due.
@@ -118,7 +122,7 @@ struct Duties {
 }
 
 impl Duties {
-    const ALL: [Duty; 7] = [
+    const ALL: [Duty; 8] = [
         Duty::Partitions,
         Duty::ExpiredJobs,
         Duty::PendingCancellations,
@@ -126,6 +130,7 @@ impl Duties {
         Duty::DeadNodeRows,
         Duty::ExpiredFanOuts,
         Duty::UnreportedLanes,
+        Duty::Webhooks,
     ];
 
     fn new() -> Self {
@@ -230,6 +235,7 @@ impl Duty {
             Self::DeadNodeRows => "dead node rows",
             Self::ExpiredFanOuts => "expired fan-outs",
             Self::UnreportedLanes => "unreported lanes",
+            Self::Webhooks => "webhooks",
         }
     }
 
@@ -239,6 +245,7 @@ impl Duty {
             Self::PendingCancellations => PENDING_CANCELLATIONS_PERIOD,
             Self::OrphanedJobs => ORPHANED_JOBS_PERIOD,
             Self::UnreportedLanes => UNREPORTED_LANES_PERIOD,
+            Self::Webhooks => WEBHOOKS_PERIOD,
             Self::Partitions | Self::DeadNodeRows | Self::ExpiredFanOuts => HOUR,
         }
     }
@@ -254,6 +261,7 @@ async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) ->
         Duty::DeadNodeRows => dead_node_rows::run(conn).await,
         Duty::ExpiredFanOuts => expired_fan_outs::run(conn).await,
         Duty::UnreportedLanes => unreported_lanes::run(conn).await,
+        Duty::Webhooks => webhooks::run(conn, settings.retention.events).await,
     }
 }
 

@@ -37,6 +37,7 @@ pub use port::{Preview, Provider, ProviderClient};
 pub use provider_settings::{AnySettings, LaneOptions, ProviderSettings, SharedQuota};
 pub use proxy::PROXY_PORT;
 pub use resend::{exchange, unanswered};
+pub use retry_after::retry_after;
 pub use sender_metrics::SenderMetrics;
 pub use setup::{SetupError, origin, pool_settings};
 pub use transport::PoolStats;

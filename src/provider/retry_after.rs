@@ -1,5 +1,5 @@
 //! Reads `Retry-After` in both of its forms (RFC 9110 10.2.3), and durations of protobuf.
-//! Used by the `response` modules of APNs and FCM.
+//! Used by the `response` modules of APNs and FCM, and by webhooks.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use http::header::{DATE, RETRY_AFTER};
 /// Longest accepted delay. A longer one is shortened to it.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The delay that the provider asks for. `None` if the header is missing or malformed.
+/// The delay that an answer asks for, at most a day. `None` if the header is missing or malformed.
 ///
-/// A date is compared with the answer's own `date`, so that only the provider's clock matters. Without a `date` it is
+/// A date is compared with the answer's own `date`, so that only the answering clock matters. Without a `date` it is
 /// compared with `now` (Postgres's clock).
-pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some(text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX));

@@ -20,6 +20,7 @@ use crate::dispatch::Dispatcher;
 use crate::domain::{Finding, InstallationKey, ServedApps};
 use crate::events::sequencer::Sequencer;
 use crate::events::streams::{EventStreams, StreamLimits};
+use crate::events::webhooks::{self, WebhookRegistry, WebhookServices};
 use crate::events::{EventLog, EventReader};
 use crate::notifications::deliveries::StreamPermits;
 use crate::pruning::{self, PrunedMeter, PruningGuards};
@@ -209,6 +210,7 @@ impl Core {
         config: &Config,
         database: &Database,
         apps: Arc<ServedApps>,
+        webhooks: Arc<WebhookRegistry>,
         hand_over: Option<OutcomeRecorder>,
         health: Arc<Health>,
         listeners: &Listeners,
@@ -249,6 +251,7 @@ impl Core {
             batch_permits: api::batch_permits::BatchPermits::default(),
             stream_permits: StreamPermits::default(),
             events,
+            webhooks,
             default_ttl: config.delivery.default_ttl,
             health,
             notifier: self.notifier.clone(),
@@ -260,10 +263,40 @@ impl Core {
         listeners.open(&state);
     }
 
+    fn event_reader(&self, database: &Database) -> EventReader {
+        let writer = api::events::writer(self.installation.clone());
+        EventReader::new(database.observe_pool(), self.installation.clone(), writer)
+    }
+
+    /// Starts what posts events to webhooks, on the threads of requests, and ends what is under way in its time.
+    pub(super) fn start_webhooks(
+        &self,
+        config: &Config,
+        database: &Database,
+        apps: Arc<ServedApps>,
+        registry: Arc<WebhookRegistry>,
+        stage: &Supervisor,
+    ) {
+        if !self.pool.logs_events() {
+            return;
+        }
+        let services = WebhookServices {
+            pool: database.observe_pool(),
+            node_lease: Arc::clone(&self.node_lease),
+            node_name: super::node_name(),
+            reader: self.event_reader(database),
+            registry,
+            apps,
+            installation: self.installation.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let (most, logged) = (config.webhooks.max_in_flight.into(), self.events_logged.subscribe());
+        stage.spawn("webhooks", webhooks::run(Arc::new(services), most, logged, stage.stop.clone()));
+    }
+
     /// Starts what reads the event log for clients that stay connected. It ends after the API.
     fn start_event_streams(&self, database: &Database, health: &Health, stage: &Supervisor) -> EventLog {
-        let writer = api::events::writer(self.installation.clone());
-        let reader = EventReader::new(database.observe_pool(), self.installation.clone(), writer);
+        let reader = self.event_reader(database);
         let metrics = self.metrics.event_streams.clone();
         let (streams, worker) =
             EventStreams::new(reader.clone(), StreamLimits::default(), health.drain_signal(), metrics);

@@ -36,6 +36,11 @@ pub use senders::proxy as provider_proxy;
 pub use service::Service;
 pub use service_manager::ServiceManager;
 
+/// The name of this process among the nodes: its host and process id.
+fn node_name() -> String {
+    format!("{}-{}", hostname(), std::process::id())
+}
+
 /// What a node does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

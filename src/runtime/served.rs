@@ -4,7 +4,7 @@
 //! changed. [`Served::add`] can't fail: it starts the lanes, and then accepts requests for the new apps, so that each
 //! request finds its lanes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,7 +14,8 @@ use super::listeners::ConnectionLimits;
 use super::{Role, senders};
 use crate::config::{AppSettings, Config};
 use crate::dispatch::{Dispatcher, LaneCredentials, LaneSetup, Quota};
-use crate::domain::{Apps, LaneKey, Platform, ServedApps};
+use crate::domain::{AddressGuard, App, AppId, Apps, LaneKey, Platform, ServedApps};
+use crate::events::webhooks::{self, DeclaredWebhooks, WebhookRegistry};
 use crate::provider::{AnySettings, Sender, SharedQuota};
 use crate::store::{self, SessionPool};
 
@@ -32,6 +33,7 @@ pub(super) struct Served {
     dispatcher: Option<Dispatcher>,
     connections: ConnectionLimits,
     pool: SessionPool,
+    webhooks: Arc<WebhookRegistry>,
 }
 
 /// A lane with what reloads need to offer it new credentials.
@@ -56,6 +58,7 @@ pub(super) struct Additions {
     config: Config,
     /// All apps of that configuration.
     apps: Apps,
+    webhooks: HashMap<AppId, DeclaredWebhooks>,
     senders: Vec<(String, LaneKey, Sender)>,
 }
 
@@ -87,7 +90,9 @@ impl Additions {
         let mut conn =
             pool.acquire().await.map_err(store::Error::from).context("Postgres can't be reached")?;
         let apps = senders::apps(&mut conn, &config).await?;
-        Ok(Some(Self { config, apps, senders: added }))
+        let webhooks = declared(&config, &apps);
+        webhooks::enter(&mut conn, &webhooks).await?;
+        Ok(Some(Self { config, apps, webhooks, senders: added }))
     }
 
     /// Logs the added apps and lanes, as `announce` does at a start.
@@ -117,6 +122,13 @@ impl Additions {
     }
 }
 
+/// What a configuration says of webhooks, by the app's id. Nothing while no events are kept.
+fn declared(config: &Config, apps: &Apps) -> HashMap<AppId, DeclaredWebhooks> {
+    let of_app =
+        |app: &Arc<App>| config.apps.get(&app.name).map(|settings| (app.id, settings.webhooks.clone()));
+    apps.values().filter_map(of_app).filter(|_| !config.retention.events.is_zero()).collect()
+}
+
 fn added_lanes<'a>(
     served: &'a Config,
     with_added: &'a Config,
@@ -138,6 +150,8 @@ impl Served {
         connections: ConnectionLimits,
         pool: SessionPool,
     ) -> Self {
+        let guard = AddressGuard::new(config.webhooks.allow_networks.clone());
+        let webhooks = WebhookRegistry::new(guard, config.webhooks.retry.clone());
         Self {
             role,
             config,
@@ -147,12 +161,18 @@ impl Served {
             dispatcher,
             connections,
             pool,
+            webhooks: Arc::new(webhooks),
         }
     }
 
     /// The configuration of the start, with the apps that are served now.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The webhooks of the configuration.
+    pub(super) fn webhooks(&self) -> &Arc<WebhookRegistry> {
+        &self.webhooks
     }
 
     /// The apps, for requests and audiences.
@@ -170,7 +190,7 @@ impl Served {
 
     /// Serves these apps and lanes from now on.
     pub(super) fn add(&mut self, additions: Additions) {
-        let Additions { config, apps, senders } = additions;
+        let Additions { config, apps, webhooks, senders } = additions;
         for app in apps.values() {
             for (key, lane) in &app.lanes {
                 self.pool.name_lane(lane.id, &format!("{}/{key}", app.name));
@@ -189,6 +209,7 @@ impl Served {
             dispatcher.start(setups);
         }
         self.apps.replace(apps);
+        self.webhooks.replace(webhooks);
         self.config = config;
     }
 

@@ -21,7 +21,7 @@ use super::served::{Additions, Served};
 use super::stages::ShutdownStages;
 use super::supervisor::TaskFailure;
 use super::traces;
-use super::{Role, Shutdown, hostname, node_figures};
+use super::{Role, Shutdown, node_figures, node_name};
 use crate::api::health::Health;
 use crate::config::Config;
 use crate::queue::node_lease::NodeLease;
@@ -200,12 +200,24 @@ impl Service {
         if role.has_lanes() {
             core.start_fan_outs(served.apps(), &stages.lanes);
         }
+        let (apps, webhooks) = (Arc::clone(served.apps()), Arc::clone(served.webhooks()));
+        core.start_webhooks(config, database, apps, webhooks, &stages.accept);
         core.start_lag_timers(stages);
         core.start_upkeep(config, role, database, Arc::clone(served.apps()), &stages.heartbeat);
         if role.has_api() {
             let hand_over = role.has_lanes().then_some(recorder);
             let apps = Arc::clone(served.apps());
-            core.start_api(config, database, apps, hand_over, Arc::clone(health), listeners, stages);
+            let webhooks = Arc::clone(served.webhooks());
+            core.start_api(
+                config,
+                database,
+                apps,
+                webhooks,
+                hand_over,
+                Arc::clone(health),
+                listeners,
+                stages,
+            );
         }
         // After the API: once `/readyz` answers 200, requests are answered.
         core.start_health(database, health, &stages.heartbeat);
@@ -299,8 +311,7 @@ async fn enter(
     config: &Config,
     role: Role,
 ) -> anyhow::Result<Arc<NodeLease>> {
-    let name = format!("{}-{}", hostname(), std::process::id());
-    let node = NodeDescription { role: role.name(), ..NodeDescription::of_this_program(name) };
+    let node = NodeDescription { role: role.name(), ..NodeDescription::of_this_program(node_name()) };
     let node_lease = NodeLease::register(pool, node, config.delivery.node_timeout).await?;
     if database.was_alone() {
         let mut conn = pool.acquire().await?;

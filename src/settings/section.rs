@@ -1,6 +1,6 @@
 //! Reads one table of a configuration: typed look-ups that note a fault and continue, so that all faults are reported.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -215,25 +215,25 @@ impl<'a> Section<'a> {
         range: RangeInclusive<Duration>,
         default: Duration,
     ) -> Duration {
-        let read = |text: &str| match parse_duration(text) {
-            Ok(duration) if duration < *range.start() => {
-                Err(format!("must be at least {}", duration_text(*range.start())))
-            }
-            Ok(duration) if duration > *range.end() => {
-                Err(format!("must be at most {}", duration_text(*range.end())))
-            }
-            Ok(duration) => Ok(duration),
-            Err(error) => Err(error.to_string()),
-        };
         let Some(node) = self.node(key) else { return default };
         let Value::Text(text) = &node.value else {
             self.wrong_type(key, node, "a string such as \"75s\"");
             return default;
         };
-        read(text).unwrap_or_else(|error| {
+        duration_within(text, &range).unwrap_or_else(|error| {
             self.fault(key, error);
             default
         })
+    }
+
+    /// A list of durations within `range`; none if it is absent or one is wrong.
+    pub fn durations(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Vec<Duration>> {
+        let listed = Cell::new(0);
+        let read = self.parsed_list(key, |text| {
+            listed.set(listed.get() + 1);
+            duration_within(text, &range)
+        });
+        read.filter(|durations| durations.len() == listed.get())
     }
 
     /// A path. A relative path starts from the folder of the file, or in a variable from the current directory.
@@ -292,6 +292,41 @@ impl<'a> Section<'a> {
                 self.readable(file_key, &path, Secret::read(&path)).map(|secret| secret.given_at(source))
             }
             (_, None) => None,
+        }
+    }
+
+    /// Secrets, inline under `key` or in the files that `file_key` lists. None: neither is there, which is a fault, or one is
+    /// faulty.
+    pub fn secrets(&mut self, key: &'static str, file_key: &'static str) -> Option<Vec<Secret>> {
+        let (inline, files) = (self.node(key), self.node(file_key));
+        match (inline, files) {
+            (Some(_), Some(_)) => {
+                self.fault(key, format!("give either this or {file_key}, not both"));
+                None
+            }
+            (Some(inline), None) => {
+                if let Some(SettingPlace::Line { file, .. }) = &inline.place {
+                    self.note_file(key, file, true);
+                }
+                let texts = self.parsed_list(key, |text| Ok::<_, &str>(Secret::inline(text)))?;
+                Some(texts)
+            }
+            (None, Some(files)) => {
+                let from_variable = matches!(files.place, Some(SettingPlace::Variable(_)));
+                let paths = self.parsed_list(file_key, |text| Ok::<_, &str>(PathBuf::from(text)))?;
+                let read = paths.iter().map(|path| {
+                    let path = if from_variable { path.clone() } else { self.reading.folder.join(path) };
+                    self.note_file(file_key, &path, true);
+                    self.readable(file_key, &path, Secret::read(&path))
+                });
+                // Every file is read, so that each fault is told.
+                read.collect::<Vec<_>>().into_iter().collect()
+            }
+            (None, None) => {
+                let message = format!("is missing (or {file_key})");
+                self.push(self.place.clone(), self.path_of(key), message, None);
+                None
+            }
         }
     }
 
@@ -416,5 +451,19 @@ impl<'a> Section<'a> {
 
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// Reads a duration. The error says what is wrong with it.
+fn duration_within(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if duration < *range.start() => {
+            Err(format!("must be at least {}", duration_text(*range.start())))
+        }
+        Ok(duration) if duration > *range.end() => {
+            Err(format!("must be at most {}", duration_text(*range.end())))
+        }
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
     }
 }

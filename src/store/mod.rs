@@ -40,6 +40,7 @@ pub mod timeline;
 pub mod tokens;
 pub mod topics;
 pub mod waiting_jobs;
+pub mod webhooks;
 
 use std::fmt;
 

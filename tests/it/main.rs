@@ -28,4 +28,5 @@ mod sessions;
 mod start;
 mod testkit;
 mod traces;
+mod webhooks;
 mod whole;

@@ -99,6 +99,7 @@ impl TestApi {
             batch_permits: BatchPermits::default(),
             stream_permits: StreamPermits::default(),
             events: Some(events),
+            webhooks: Arc::default(),
             default_ttl: Ttl::MAX,
             health: Arc::clone(&health),
             notifier: Notifier::new(Arc::default(), Arc::clone(&node_lease)),

@@ -24,6 +24,8 @@
 //! | `hang_guard` | ends a run in which a test hangs |
 //! | [`wait`] | waiting for a state, never for a time |
 //! | [`seeds`] | seeds of random tests |
+//! | [`webhook_libraries`] | the libraries by which receivers verify webhooks, for Python and Node |
+//! | [`webhook_receiver`] | a receiver of webhooks that answers as it is told to |
 
 #![expect(missing_docs, reason = "a comment that repeats the name is noise")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -49,3 +51,5 @@ pub mod seeds;
 pub mod service;
 pub mod user_tokens;
 pub mod wait;
+pub mod webhook_libraries;
+pub mod webhook_receiver;

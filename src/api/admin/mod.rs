@@ -4,6 +4,7 @@ pub mod cleanups;
 mod keys;
 mod lanes;
 mod nodes;
+mod webhooks;
 
 use axum::routing::post;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,8 +27,10 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .route("/v1/admin/lanes/{app}/{lane}/pause", post(lanes::pause))
         .route("/v1/admin/lanes/{app}/{lane}/resume", post(lanes::resume))
         .route("/v1/admin/lanes/{app}/{lane}/retry", post(lanes::retry));
-    own.merge(cleanups::routes())
+    own.merge(cleanups::routes()).merge(webhooks::routes())
 }
 
 #[cfg(test)]
 pub(super) use cleanups::read_for_test;
+#[cfg(test)]
+pub(super) use webhooks::read_for_test as read_webhooks_for_test;

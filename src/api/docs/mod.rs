@@ -52,6 +52,7 @@ documents! {
     "metrics" "Metrics",
     "logs" "Logs",
     "traces" "Traces",
+    "webhooks" "Webhooks",
     "runbook" "Runbook",
     "lane_states" "Lane states",
     "providers" "Providers",

@@ -70,6 +70,8 @@ problem_codes! {
     ForbiddenField "forbidden_field" FORBIDDEN "The key may not set this",
     /// A topic that apps may not subscribe to.
     TopicClosed "topic_closed" FORBIDDEN "The key may not set this",
+    /// A host that the app's configuration does not name for webhooks.
+    HostNotAllowed "host_not_allowed" FORBIDDEN "The host is not allowed",
     /// A user token, but the app's configuration has no keys to check it with.
     UserTokensNotConfigured "user_tokens_not_configured" FORBIDDEN "No user tokens here",
     /// An unknown path, or an id that is unknown or belongs to another app.
@@ -84,6 +86,12 @@ problem_codes! {
     NotRestorable "not_restorable" CONFLICT "There is nothing to restore",
     /// The configuration keeps no events.
     EventsOff "events_off" CONFLICT "No events are kept",
+    /// The configuration has this, so the API does not change it.
+    DeclaredInConfiguration "declared_in_configuration" CONFLICT "The configuration declares this",
+    /// The app has as many webhooks of the API as it may.
+    TooManyWebhooks "too_many_webhooks" CONFLICT "Too many webhooks",
+    /// The app has a webhook of this name.
+    WebhookExists "webhook_exists" CONFLICT "The webhook exists",
     /// A request with the same idempotency key is under way.
     IdempotencyKeyInUse "idempotency_key_in_use" CONFLICT "The idempotency key is in use",
     /// A place in the event log that retention has passed.

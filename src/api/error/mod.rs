@@ -114,6 +114,18 @@ pub enum ApiError {
     /// The app has a clean-up run, or its restoration, under way.
     #[error("a clean-up run is under way")]
     CleanupRunning,
+    /// The host of a webhook's URL is not one that the app's configuration names.
+    #[error("the host is not allowed")]
+    HostNotAllowed,
+    /// The webhook is in the configuration.
+    #[error("the configuration declares this")]
+    DeclaredInConfiguration,
+    /// The app has as many webhooks of the API as it may.
+    #[error("too many webhooks")]
+    TooManyWebhooks(usize),
+    /// The app has a webhook of this name.
+    #[error("the webhook exists")]
+    WebhookExists,
     /// The clean-up run only counted, or was refused.
     #[error("the run quarantined nothing")]
     NotRestorable,
@@ -207,6 +219,23 @@ impl ApiError {
             Self::CleanupRunning => {
                 let detail = "The app has a clean-up run, or its restoration, under way. Stop it, or wait for its end.";
                 Problem::new(ProblemCode::CleanupRunning, detail)
+            }
+            Self::HostNotAllowed => {
+                let detail = "The host is not in the app's webhook_hosts: only the configuration names hosts that \
+                              webhooks go to.";
+                Problem::new(ProblemCode::HostNotAllowed, detail)
+            }
+            Self::DeclaredInConfiguration => {
+                let detail = "The configuration declares this webhook, so it is changed there.";
+                Problem::new(ProblemCode::DeclaredInConfiguration, detail)
+            }
+            Self::WebhookExists => {
+                let detail = "The app has a webhook of this name. Change that one, or choose another name.";
+                Problem::new(ProblemCode::WebhookExists, detail)
+            }
+            Self::TooManyWebhooks(limit) => {
+                let detail = format!("An app may have at most {limit} webhooks that this API made.");
+                Problem::new(ProblemCode::TooManyWebhooks, detail).with("limit", limit)
             }
             Self::NotRestorable => {
                 let detail = "The run quarantined nothing: it was a dry run, or it was refused.";

@@ -9,11 +9,12 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::ProblemCode;
 use super::ProblemCode::{
-    BodyTooLarge, BodyTooSlow, CleanupRunning, EventsExpired, EventsOff, ForbiddenField, HeadersTooLarge,
-    IdempotencyKeyInUse, IdempotencyKeyReused, Internal, InvalidRequest, MissingScope, NotFound,
-    NotRestorable, OutcomeUnknown, QueueFull, RateLimited, ShuttingDown, TooManyItems, TooManyStreams,
-    TooManyTargets, TopicClosed, Unauthenticated, Unavailable, Unprocessable, UnsupportedMediaType,
-    UrlTooLong, UserTokenInvalid, UserTokensNotConfigured,
+    BodyTooLarge, BodyTooSlow, CleanupRunning, DeclaredInConfiguration, EventsExpired, EventsOff,
+    ForbiddenField, HeadersTooLarge, HostNotAllowed, IdempotencyKeyInUse, IdempotencyKeyReused, Internal,
+    InvalidRequest, MissingScope, NotFound, NotRestorable, OutcomeUnknown, QueueFull, RateLimited,
+    ShuttingDown, TooManyItems, TooManyStreams, TooManyTargets, TooManyWebhooks, TopicClosed,
+    Unauthenticated, Unavailable, Unprocessable, UnsupportedMediaType, UrlTooLong, UserTokenInvalid,
+    UserTokensNotConfigured, WebhookExists,
 };
 use crate::api::problem::Problem;
 
@@ -90,6 +91,18 @@ problem_sets! {
     StartCleanupProblems: WITH_KEY, WITH_BODY, &[CleanupRunning, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/admin/cleanups/{id}/restore`.
     RestoreCleanupProblems: WITH_KEY, WITH_BODY, &[NotFound, CleanupRunning, NotRestorable, OutcomeUnknown];
+    /// Problems of `POST /v1/admin/webhooks`.
+    CreateWebhookProblems: WITH_KEY, WITH_BODY,
+        &[HostNotAllowed, EventsOff, TooManyWebhooks, WebhookExists, Unprocessable, OutcomeUnknown];
+    /// Problems of changing a webhook that the API made.
+    ChangeWebhookProblems: WITH_KEY, WITH_BODY,
+        &[HostNotAllowed, NotFound, DeclaredInConfiguration, Unprocessable, OutcomeUnknown];
+    /// Problems of deleting a webhook that the API made.
+    DeleteWebhookProblems: WITH_KEY, WITH_BODY, &[NotFound, DeclaredInConfiguration, OutcomeUnknown];
+    /// Problems of giving such a webhook a new secret.
+    RotateWebhookProblems: WITH_KEY, WITH_BODY, &[NotFound, DeclaredInConfiguration, Unprocessable, OutcomeUnknown];
+    /// Problems of sending events to a webhook again.
+    ReplayWebhookProblems: WITH_KEY, WITH_BODY, &[NotFound, EventsExpired, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/import`.
     ImportProblems: WITH_KEY, &[BodyTooSlow, UnsupportedMediaType, OutcomeUnknown, ShuttingDown];
     /// Problems of `GET /healthz`.

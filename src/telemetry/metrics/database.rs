@@ -31,6 +31,23 @@ pub struct DatabaseFigures {
     pub partitions_ahead: u64,
     /// Nodes that were not declared dead.
     pub nodes: u64,
+    /// Every webhook that is served.
+    pub webhooks: Vec<WebhookFigure>,
+}
+
+/// The figures of one webhook.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct WebhookFigure {
+    /// The name of its app in the configuration.
+    pub app: String,
+    /// Its name.
+    pub endpoint: String,
+    /// `active`, `failing`, `paused` or `disabled`.
+    pub state: &'static str,
+    /// Age of the oldest event that is not delivered, in seconds; 0 if there is none.
+    pub lag_seconds: f64,
+    /// Events that were set aside.
+    pub set_aside: u64,
 }
 
 /// The figures of one lane.
@@ -138,6 +155,19 @@ struct DeviceLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WebhookLabels {
+    app: String,
+    endpoint: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WebhookStateLabels {
+    app: String,
+    endpoint: String,
+    state: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct TableLabel {
     table: String,
 }
@@ -146,6 +176,7 @@ impl DatabaseFigures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         self.encode_apps(&mut encoder)?;
         self.encode_lanes(&mut encoder)?;
+        self.encode_webhooks(&mut encoder)?;
         let oldest = self.oldest_transaction_seconds;
         let help = "Age of the oldest transaction of any session";
         one(&mut encoder, "pushpost_postgres_oldest_transaction_seconds", help, oldest)?;
@@ -154,6 +185,27 @@ impl DatabaseFigures {
         let help = "Days ahead of today that have their partitions";
         one(&mut encoder, "pushpost_partitions_ahead", help, self.partitions_ahead)?;
         one(&mut encoder, "pushpost_nodes", "Living nodes", self.nodes)
+    }
+
+    fn encode_webhooks(&self, encoder: &mut DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let label = |of: &WebhookFigure| WebhookLabels { app: of.app.clone(), endpoint: of.endpoint.clone() };
+        let lag = self.webhooks.iter().map(|of| (label(of), of.lag_seconds));
+        let help = "Age of the oldest event that a webhook has not got";
+        series(encoder, "pushpost_webhook_lag_seconds", help, lag)?;
+        let states = self.webhooks.iter().flat_map(|of| {
+            WEBHOOK_STATES.map(|state| {
+                let WebhookLabels { app, endpoint } = label(of);
+                (WebhookStateLabels { app, endpoint, state }, u64::from(state == of.state))
+            })
+        });
+        series(encoder, "pushpost_webhook_state", "1 for the state that a webhook is in, else 0", states)?;
+        let set_aside = self.webhooks.iter().map(|of| (label(of), of.set_aside));
+        series(
+            encoder,
+            "pushpost_webhook_set_aside",
+            "Events that a webhook refuses and that were set aside",
+            set_aside,
+        )
     }
 
     fn encode_apps(&self, encoder: &mut DescriptorEncoder) -> Result<(), std::fmt::Error> {
@@ -198,6 +250,9 @@ impl DatabaseFigures {
         series(encoder, "pushpost_pruning_braked", help, braked)
     }
 }
+
+/// States of a webhook, each of which is a series.
+const WEBHOOK_STATES: [&str; 4] = ["active", "failing", "paused", "disabled"];
 
 /// A gauge without labels.
 fn one(

@@ -28,6 +28,7 @@ mod process;
 mod reason;
 mod record;
 mod trace;
+mod webhooks;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -36,7 +37,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 pub use accept::{AcceptMetrics, AppMetrics, AudienceKind};
-pub use database::{AppFigures, DatabaseFigures, DatabaseMetrics, DeviceFigure, LaneFigures};
+pub use database::{AppFigures, DatabaseFigures, DatabaseMetrics, DeviceFigure, LaneFigures, WebhookFigure};
 pub use deliveries::DeliveryMetrics;
 pub use event_streams::{EventStreamMetrics, StreamKind};
 pub use events::EventMetrics;
@@ -52,6 +53,7 @@ pub use prometheus_client::metrics::gauge::Gauge;
 pub use reason::reason_label;
 pub use record::{DropCause, RecordMetrics};
 pub use trace::TraceMetrics;
+pub use webhooks::WebhookMetrics;
 
 use names::Names;
 
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub database: DatabaseMetrics,
     /// The export of traces.
     pub trace: TraceMetrics,
+    /// Attempts of webhooks.
+    pub webhooks: WebhookMetrics,
     /// The event log.
     pub events: EventMetrics,
     /// Open streams of events.
@@ -132,6 +136,7 @@ impl Metrics {
             EventStreamMetrics::register(&mut names),
             EventMetrics::register(&mut names),
         );
+        let webhooks = WebhookMetrics::register(&mut names);
         process::register(&mut names);
         log::register(&mut names);
         let (http, accept, lanes, deliveries, record, postgres, node, database, trace, event_streams, events) =
@@ -151,6 +156,7 @@ impl Metrics {
             trace,
             events,
             event_streams,
+            webhooks,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::domain::{Class, LaneId, LaneState, Priority, TraceContext};
+use crate::domain::{Class, LaneId, LaneState, Priority, TraceContext, WebhookOutcome};
 
 /// Metrics with at least one series of each name, as long as the lane is kept.
 fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
@@ -21,6 +21,7 @@ fn complete() -> (Arc<Metrics>, Arc<LaneMetrics>) {
     lane.set_quota_remaining(0.5);
     drop(metrics.postgres.pool("requests"));
     metrics.node.runtime_lag_seconds(RuntimeName::Api).set(0.001);
+    metrics.webhooks.count("shop", "backend", WebhookOutcome::Delivered, Duration::from_millis(5));
     metrics.database.publish(figures(), || true);
     (metrics, lane)
 }
@@ -32,6 +33,12 @@ fn figures() -> DatabaseFigures {
         lanes: vec![LaneFigures { lane: "shop/fcm".to_owned(), due, ..LaneFigures::default() }],
         apps: vec![AppFigures { app: "shop".to_owned(), devices, ..AppFigures::default() }],
         tables: vec![("jobs".to_owned(), 8192)],
+        webhooks: vec![WebhookFigure {
+            app: "shop".to_owned(),
+            endpoint: "backend".to_owned(),
+            state: "active",
+            ..WebhookFigure::default()
+        }],
         ..DatabaseFigures::default()
     }
 }

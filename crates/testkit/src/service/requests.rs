@@ -40,6 +40,10 @@ impl TestService {
     }
 
     /// Asks with the key that phones have.
+    pub async fn ask_by_admin(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.ask(&self.admin, method, path, Some(body)).await
+    }
+
     pub async fn put_by_phone(&self, path: &str, body: Value) -> Answer {
         self.ask(&self.phone, Method::PUT, path, Some(body)).await
     }

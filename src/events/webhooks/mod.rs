@@ -1,0 +1,25 @@
+//! Webhooks: durable readers of the event log that post to a receiver.
+//!
+//! A webhook is a row with a cursor, and the bounds of one message under way. [`run`] leases the webhooks that have something to
+//! deliver; [`delivery`] posts message after message; [`work`] finds what is next; [`client`] makes one attempt. How a delivery goes
+//! on after an attempt is [`crate::domain::WebhookProgress`].
+
+pub mod client;
+mod connector;
+mod delivery;
+mod facts;
+mod message;
+mod record;
+mod registry;
+mod runner;
+mod services;
+mod settings;
+mod url;
+mod work;
+
+pub use message::WebhookMessage;
+pub use registry::{DeclaredWebhooks, WebhookRegistry};
+pub use runner::run;
+pub use services::{WebhookServices, WebhookTarget, enter, stored_settings};
+pub use settings::{BATCH_EVENTS_MAX, SECRETS_MAX, WebhookSettings, WebhookTypes};
+pub use url::{BadWebhookUrl, WebhookUrl};

@@ -1,0 +1,130 @@
+//! Records what came of an attempt, under the lease, and repeats that while Postgres is out of reach.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::client::Attempted;
+use super::delivery::Deliverer;
+use super::facts;
+use super::message::WebhookMessage;
+use crate::domain::{EventPlace, WebhookChange};
+use crate::store;
+use crate::store::webhooks::{self, Delivery, Failure, NewAttempt, SetAsideRow};
+
+/// Between two tries to record what came of an attempt, or to give a lease back.
+const RECORD_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What is recorded of a success.
+pub(super) struct Success<'a> {
+    pub(super) delivery: Delivery,
+    pub(super) ends_gap: bool,
+    pub(super) attempt: NewAttempt<'a>,
+    pub(super) change: Option<WebhookChange>,
+    /// Events that are set aside.
+    pub(super) passed: &'a [EventPlace],
+}
+
+impl Deliverer {
+    /// None: the lease was lost. Else whether the next message may be sent.
+    pub(super) async fn record_success(&self, success: &Success<'_>) -> Result<Option<bool>, store::Error> {
+        let Success { delivery, ends_gap, attempt, change, passed } = success;
+        let (services, held) = (&self.services, &self.held);
+        let mut conn = services.session().await?;
+        if change.is_none() && passed.is_empty() {
+            return webhooks::record_success(&mut conn, held, *delivery, *ends_gap, attempt).await;
+        }
+        let mut transaction = conn.begin().await?;
+        let may_go_on =
+            webhooks::record_success(&mut transaction, held, *delivery, *ends_gap, attempt).await?;
+        if may_go_on.is_some() {
+            webhooks::set_aside(&mut transaction, held.id, passed, None, None).await?;
+            facts::append_success(&mut transaction, services, held, *change, passed).await?;
+        }
+        transaction.commit().await?;
+        Ok(may_go_on)
+    }
+
+    /// False: the lease was lost.
+    pub(super) async fn record_failed(
+        &self,
+        failure: &Failure,
+        attempt: &NewAttempt<'_>,
+        change: Option<WebhookChange>,
+        attempted: &Attempted,
+    ) -> Result<bool, store::Error> {
+        let mut conn = self.services.session().await?;
+        let mut transaction = conn.begin().await?;
+        let why = attempted.error.as_deref();
+        let is_held = webhooks::record_failure(&mut transaction, &self.held, failure, why).await?;
+        if is_held {
+            webhooks::note_attempt(&mut transaction, self.held.id, attempt).await?;
+            let since = failure.progress.failing_since;
+            facts::append_failure(&mut transaction, &self.services, &self.held, change, since, attempted)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(is_held)
+    }
+
+    pub(super) async fn record_late(
+        &self,
+        message: &WebhookMessage,
+        row: &SetAsideRow,
+        attempted: &Attempted,
+    ) -> Result<(), store::Error> {
+        let attempt = new_attempt(message, row.attempts.cast_unsigned(), attempted, &self.services.node_name);
+        let mut conn = self.services.session().await?;
+        let mut transaction = conn.begin().await?;
+        let (id, place) = (self.held.id, row.place);
+        match &attempted.error {
+            None => webhooks::remove_set_aside(&mut transaction, id, place).await?,
+            Some(error) => {
+                webhooks::note_set_aside_failure(&mut transaction, id, place, attempt.status, error).await?;
+            }
+        }
+        webhooks::note_attempt(&mut transaction, id, &attempt).await?;
+        webhooks::release(&mut transaction, &self.held, self.held.cursor).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(super) async fn release(&self) -> Result<(), store::Error> {
+        let mut conn = self.services.session().await?;
+        webhooks::release(&mut conn, &self.held, self.held.cursor).await?;
+        Ok(())
+    }
+
+    /// Whether a statement is repeated, after a pause: while Postgres is out of reach, and the lease may still be held.
+    pub(super) async fn may_repeat(&self, error: &store::Error) -> bool {
+        if !error.is_unavailable() || self.services.node_lease.id() != self.held.node {
+            tracing::warn!(%error, webhook = self.held.name, "what came of an attempt is not recorded");
+            return false;
+        }
+        tracing::debug!(%error, webhook = self.held.name, "what came of an attempt is not recorded yet");
+        tokio::select! {
+            // Other nodes declare this one dead, and send the message again with the same id.
+            () = self.stop.cancelled() => false,
+            () = sleep(RECORD_RETRY_INTERVAL) => true,
+        }
+    }
+}
+
+/// The attempt as it is noted.
+pub(super) fn new_attempt<'a>(
+    message: &'a WebhookMessage,
+    failures: u32,
+    attempted: &'a Attempted,
+    node_name: &'a str,
+) -> NewAttempt<'a> {
+    NewAttempt {
+        message: &message.id,
+        events: message.events,
+        attempt: i32::try_from(failures).unwrap_or(i32::MAX).saturating_add(1),
+        status: attempted.status.and_then(|status| i16::try_from(status).ok()),
+        error: attempted.error.as_deref(),
+        elapsed_ms: i32::try_from(attempted.elapsed.as_millis()).unwrap_or(i32::MAX),
+        response: &attempted.response,
+        node_name,
+    }
+}

@@ -1,0 +1,61 @@
+//! What a webhook is: the same whether the configuration or the API made it.
+
+use super::url::WebhookUrl;
+use crate::domain::{EventTypes, WebhookName, WebhookSecret};
+use crate::events::DeviceDetail;
+use crate::settings::CaFile;
+
+/// Secrets of a webhook at most. Two are for a rotation, and one more for a rotation that begins before the last one ended.
+pub const SECRETS_MAX: usize = 3;
+/// Events of a message at most.
+pub const BATCH_EVENTS_MAX: u16 = 100;
+
+/// Where the messages of a webhook go, what is in them, and what they are signed with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WebhookSettings {
+    /// Unique in its app.
+    pub name: WebhookName,
+    /// The receiver.
+    pub url: WebhookUrl,
+    /// One to three secrets, each of which signs every message.
+    pub secrets: Vec<WebhookSecret>,
+    /// The types of the events.
+    pub types: WebhookTypes,
+    /// Which devices the events of deliveries name.
+    pub devices: DeviceDetail,
+    /// Events of a message at most, 1 to 100.
+    pub batch_max: u16,
+    /// Certificates that are trusted besides the system's.
+    pub ca_file: Option<CaFile>,
+}
+
+/// Types of events, and the names and patterns by which they were chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WebhookTypes {
+    /// As they were given: `notification.*`.
+    pub patterns: Vec<String>,
+    /// The types that the patterns stand for.
+    pub chosen: EventTypes,
+}
+
+impl WebhookTypes {
+    /// Types by their names and patterns.
+    ///
+    /// # Errors
+    /// The first text that is neither.
+    pub fn parse(patterns: Vec<String>) -> Result<Self, String> {
+        let mut chosen = EventTypes::NONE;
+        for pattern in &patterns {
+            chosen = chosen.or(EventTypes::parse(pattern).ok_or_else(|| pattern.clone())?);
+        }
+        Ok(Self { patterns, chosen })
+    }
+}
+
+impl Default for WebhookTypes {
+    /// What became of notifications and devices.
+    fn default() -> Self {
+        let patterns = ["notification.*", "delivery.recorded", "device.*"].map(str::to_owned).to_vec();
+        Self::parse(patterns).expect("these are types")
+    }
+}

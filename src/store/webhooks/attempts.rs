@@ -1,0 +1,159 @@
+//! The last attempts of each webhook, as a ring.
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::WebhookId;
+use crate::store::{Error, Session};
+
+/// Failed attempts of a webhook that are kept.
+const FAILURES_KEPT: i64 = 800;
+/// Successful attempts of a webhook that are kept.
+const SUCCESSES_KEPT: i64 = 200;
+
+/// An attempt that is noted.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct NewAttempt<'a> {
+    /// The id of the message.
+    pub message: &'a str,
+    /// Number of its events.
+    pub events: i16,
+    /// Attempts since the last success before it, this one included.
+    pub attempt: i32,
+    /// The status of the answer.
+    pub status: Option<i16>,
+    /// Why it failed. None: it succeeded.
+    pub error: Option<&'a str>,
+    /// How long it took.
+    pub elapsed_ms: i32,
+    /// The first printable characters of the answer.
+    pub response: &'a str,
+    /// The node that made it.
+    pub node_name: &'a str,
+}
+
+/// An attempt that was noted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttemptRow {
+    /// Its number, which rises with time.
+    pub id: i64,
+    /// When it was recorded.
+    pub at: DateTime<Utc>,
+    /// The id of the message.
+    pub message: String,
+    /// Number of its events.
+    pub events: i16,
+    /// Attempts since the last success before it, this one included.
+    pub attempt: i32,
+    /// The status of the answer.
+    pub status: Option<i16>,
+    /// Why it failed. None: it succeeded.
+    pub error: Option<String>,
+    /// How long it took.
+    pub elapsed_ms: i32,
+    /// The first printable characters of the answer.
+    pub response: String,
+    /// The node that made it.
+    pub node_name: String,
+}
+
+/// Notes an attempt.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn note_attempt(conn: &mut Session, webhook: WebhookId, new: &NewAttempt<'_>) -> Result<(), Error> {
+    sqlx::query!(
+        "
+        insert into webhook_attempts (webhook_id, succeeded, message, events, attempt, status, error, elapsed_ms, response,
+                                      node_name)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ",
+        webhook.0,
+        new.error.is_none(),
+        new.message,
+        new.events,
+        new.attempt,
+        new.status,
+        new.error,
+        new.elapsed_ms,
+        new.response,
+        new.node_name
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A page of the attempts of a webhook before an attempt, the latest first.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn attempts(
+    conn: &mut Session,
+    webhook: WebhookId,
+    succeeded: Option<bool>,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<AttemptRow>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select attempt_id as "attempt_id!", at as "at!", message as "message!", events as "events!", attempt as "attempt!",
+               status, error, elapsed_ms as "elapsed_ms!", response as "response!", node_name as "node_name!"
+        from unnest(array[true, false]) wanted
+        cross join lateral (
+          select * from webhook_attempts
+          where webhook_id = $1 and succeeded = wanted and attempt_id < $3
+          order by attempt_id desc limit $4) a
+        where wanted = coalesce($2, wanted)
+        order by attempt_id desc limit $4
+        "#,
+        webhook.0,
+        succeeded,
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let attempts = rows.into_iter().map(|row| AttemptRow {
+        id: row.attempt_id,
+        at: row.at,
+        message: row.message,
+        events: row.events,
+        attempt: row.attempt,
+        status: row.status,
+        error: row.error,
+        elapsed_ms: row.elapsed_ms,
+        response: row.response,
+        node_name: row.node_name,
+    });
+    Ok(attempts.collect())
+}
+
+/// Deletes what is more than the ring of each webhook holds, and what is older than `kept_seconds`. Returns how many.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn delete_old_attempts(conn: &mut Session, kept_seconds: f64) -> Result<u64, Error> {
+    let beyond = sqlx::query!(
+        "
+        delete from webhook_attempts a using (
+          select webhook_id, wanted, last.attempt_id from webhooks
+          cross join (values (true, $1::bigint), (false, $2)) ring(wanted, kept)
+          cross join lateral (
+            select attempt_id from webhook_attempts
+            where webhook_id = webhooks.webhook_id and succeeded = wanted
+            order by attempt_id desc offset kept limit 1) last) r
+        where a.webhook_id = r.webhook_id and a.succeeded = r.wanted and a.attempt_id <= r.attempt_id
+        ",
+        SUCCESSES_KEPT,
+        FAILURES_KEPT
+    )
+    .execute(&mut *conn)
+    .await?;
+    let old = sqlx::query!(
+        "delete from webhook_attempts where at < now() - make_interval(secs => $1)",
+        kept_seconds
+    )
+    .execute(conn)
+    .await?;
+    Ok(beyond.rows_affected() + old.rows_affected())
+}
