@@ -30,6 +30,7 @@ mod simulate;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod webhooks;
 mod why;
 
 use std::ffi::OsString;
@@ -63,6 +64,7 @@ enum Command {
     Queue(queue::QueueArgs),
     Nodes(nodes::NodesArgs),
     Events(events::EventsArgs),
+    Webhooks(webhooks::WebhooksArgs),
     Tokens(tokens::TokensArgs),
     Send(send::SendArgs),
     Why(why::WhyArgs),
@@ -125,6 +127,7 @@ impl Command {
                 Self::Queue(queue) => queue.run().await,
                 Self::Nodes(nodes) => nodes.run().await,
                 Self::Events(events) => events.run().await,
+                Self::Webhooks(webhooks) => webhooks.run().await,
                 Self::Tokens(tokens) => tokens.run().await,
                 Self::Send(send) => send.run().await,
                 Self::Why(why) => why.run().await,

@@ -8,6 +8,7 @@ mod findings;
 mod postgres;
 mod providers;
 mod system;
+mod webhooks;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -25,7 +26,8 @@ use findings::{Finding, Findings};
 /// does not run is started, and stopped again.
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
-    /// Send one harmless request per lane: to FCM a message that is only validated, to APNs one to a token that no device has
+    /// Send one harmless request per lane: to FCM a message that is only validated, to APNs one to a token that no device has; and one test per
+    /// webhook
     #[arg(long)]
     live: bool,
     /// Print the lines as JSON
@@ -45,6 +47,7 @@ impl DoctorArgs {
             }
             system::check_descriptors(&config, &mut findings)?;
             let clock = check_database(&config, &mut findings).await?;
+            webhooks::check(&config, clock, self.live, &mut findings).await?;
             if self.live {
                 providers::check(&config, clock, &mut findings).await?;
             }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 
 use pushpost::provider::fcm;
+use pushpost::runtime::Role;
 use pushpost_testkit::processes::{command, program, signal};
 use pushpost_testkit::service::TestService;
 use pushpost_testkit::wait::WAIT_MAX;
+use pushpost_testkit::webhook_receiver::WebhookReceiver;
 use serde_json::{Deserializer, Value};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
@@ -81,6 +83,15 @@ fn printing<'a>(devices: &str, service: &'a Printing<'a>) -> Vec<Case<'a>> {
         own(0, "queue resume fcm --json", http),
         own(0, "queue retry fcm --json", http),
         own(0, "nodes --json", http),
+        own(0, "webhooks --json", http),
+        own(0, "webhooks list --json", http),
+        own(0, "webhooks attempts backend --json", http),
+        own(0, "webhooks test backend --json", http),
+        own(0, "webhooks pause backend --json", http),
+        own(2, "webhooks --json", http),
+        own(0, "webhooks resume backend --json", http),
+        own(0, "webhooks retry backend --json", http),
+        own(0, "webhooks replay backend --since 2026-01-01T00:00:00Z --json", http),
         own(0, "send --user u1 --title Hi --json", http),
         own(2, "send --user nobody --title Hi --json", http),
         own(0, "send --user u1 --title Hi --no-wait --json", http),
@@ -107,7 +118,13 @@ struct Printing<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_of_every_command_that_has_it_can_be_read() {
-    let service = TestService::start().await;
+    let receiver = WebhookReceiver::start().await;
+    let webhook = format!(
+        "[{{name=\"backend\", url=\"{}\", secrets=[\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]}}]",
+        receiver.url()
+    );
+    let service = TestService::builder().config("WEBHOOKS__ALLOW_NETWORKS", "[\"127.0.0.1\"]");
+    let service = service.config("APPS__SHOP__WEBHOOKS", &webhook).node(Role::All).build().await;
     service.lanes().until_state(fcm::LANE, "running").await;
     for lane in ["apns-production", "apns-sandbox"] {
         let lane = service.by_admin(http::Method::POST, &format!("/v1/admin/lanes/{lane}/resume")).await;
@@ -120,6 +137,7 @@ async fn json_of_every_command_that_has_it_can_be_read() {
     let created = documents(&run("keys create --app shop --scope read --json", &database).await);
     let ran = documents(&run("tokens cleanup --app shop --inactive-days 30 --json", &database).await);
     let sent = documents(&run("send --token f1 --platform fcm --title Hi --json", &http).await);
+    receiver.until("an attempt", |messages| !messages.is_empty()).await;
     service.write("devices.ndjson", "{\"platform\":\"fcm\",\"token\":\"f1\",\"user\":\"u1\"}\n");
     let devices = service.path("devices.ndjson");
     let id = |document: &Value| document["id"].as_str().unwrap().to_owned();
@@ -191,6 +209,8 @@ async fn each_command_tells_what_is_out_of_reach_and_what_is_refused() {
         "queue retry fcm",
         "nodes",
         "events tail",
+        "webhooks",
+        "webhooks test backend",
         "send --user u1 --title Hi",
         "why ntf_x",
     ];
