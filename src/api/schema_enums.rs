@@ -119,11 +119,16 @@ enumerations! {
 }
 
 /// The types that parameters alone refer to, by their names. The document takes in those of bodies by itself.
-pub(super) fn schemas_of_parameters() -> [(String, RefOr<Schema>); 3] {
+pub(super) fn schemas_of_parameters() -> [(String, RefOr<Schema>); 4] {
     fn named<T: ToSchema>() -> (String, RefOr<Schema>) {
         (T::name().into_owned(), T::schema())
     }
-    [named::<EventTypePattern>(), named::<NotificationId>(), named::<DeviceDetail>()]
+    [
+        named::<EventTypePattern>(),
+        named::<NotificationId>(),
+        named::<DeviceDetail>(),
+        named::<AttemptResult>(),
+    ]
 }
 
 /// A time to live: whole seconds, or digits and a unit.
