@@ -217,8 +217,9 @@ pub(crate) fn documented_keys(document: &str) -> HashSet<String> {
 
 /// `apps.shop.apns` and `apps.<app>.apns` are the same table.
 fn table_name(name: &str) -> String {
-    match name.strip_prefix("apps.").and_then(|rest| rest.split_once('.')) {
-        Some((_, rest)) => format!("apps.<app>.{rest}"),
+    match name.strip_prefix("apps.").map(|rest| rest.split_once('.')) {
+        Some(Some((_, rest))) => format!("apps.<app>.{rest}"),
+        Some(None) => "apps.<app>".to_owned(),
         None => name.to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use super::services::{WebhookServices, WebhookTarget};
 use super::work::{Found, OrderedWork, Work};
 use crate::domain::{App, MessageFocus, NextStep, WebhookChange, WebhookOutcome};
 use crate::store;
-use crate::store::webhooks::{self, Delivery, Failure, LeasedWebhook, SetAsideRow};
+use crate::store::webhooks::{self, Failure, LeasedWebhook, MessageBounds, SetAsideRow};
 
 /// A webhook that always has events gives its lease back after this long, so that what was set aside has its turn.
 const LEASE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -81,9 +81,9 @@ impl Deliverer {
         }
         match services.find_ordered(app, target, &self.held).await? {
             Found::Ordered(work) => {
-                let delivery = Delivery { cursor: self.held.cursor, message: Some(work.message.last) };
+                let bounds = MessageBounds { cursor: self.held.cursor, message: Some(work.message.last) };
                 let mut conn = services.session().await?;
-                match webhooks::record_start(&mut conn, &self.held, delivery).await? {
+                match webhooks::record_start(&mut conn, &self.held, bounds).await? {
                     true => Ok(Some(Work::Ordered(work))),
                     false => self.release().await.map(|()| None),
                 }
@@ -153,11 +153,11 @@ impl Deliverer {
         };
         (self.held.cursor, self.held.message, self.held.gap) = (end, None, None);
         let next = self.following(app, target).await;
-        let bound = next.as_ref().map(|next| next.message.last);
-        let delivery = Delivery { cursor: end, message: bound };
+        let last = next.as_ref().map(|next| next.message.last);
+        let bounds = MessageBounds { cursor: end, message: last };
         let ends_gap = matches!(work, Work::Gap(_));
         let attempt = new_attempt(work.message(), before.failures, &attempted, &services.node_name);
-        let success = Success { delivery, ends_gap, attempt, change: step.change, passed: &passed };
+        let success = Success { bounds, ends_gap, attempt, change: step.change, passed: &passed };
         let recorded = loop {
             match self.record_success(&success).await {
                 Ok(recorded) => break recorded,

@@ -10,14 +10,14 @@ use super::facts;
 use super::message::WebhookMessage;
 use crate::domain::{EventPlace, WebhookChange};
 use crate::store;
-use crate::store::webhooks::{self, Delivery, Failure, NewAttempt, SetAsideRow};
+use crate::store::webhooks::{self, Failure, MessageBounds, NewAttempt, SetAsideRow};
 
 /// Between two tries to record what came of an attempt, or to give a lease back.
 const RECORD_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What is recorded of a success.
 pub(super) struct Success<'a> {
-    pub(super) delivery: Delivery,
+    pub(super) bounds: MessageBounds,
     pub(super) ends_gap: bool,
     pub(super) attempt: NewAttempt<'a>,
     pub(super) change: Option<WebhookChange>,
@@ -28,15 +28,14 @@ pub(super) struct Success<'a> {
 impl Deliverer {
     /// None: the lease was lost. Else whether the next message may be sent.
     pub(super) async fn record_success(&self, success: &Success<'_>) -> Result<Option<bool>, store::Error> {
-        let Success { delivery, ends_gap, attempt, change, passed } = success;
+        let Success { bounds, ends_gap, attempt, change, passed } = success;
         let (services, held) = (&self.services, &self.held);
         let mut conn = services.session().await?;
         if change.is_none() && passed.is_empty() {
-            return webhooks::record_success(&mut conn, held, *delivery, *ends_gap, attempt).await;
+            return webhooks::record_success(&mut conn, held, *bounds, *ends_gap, attempt).await;
         }
         let mut transaction = conn.begin().await?;
-        let may_go_on =
-            webhooks::record_success(&mut transaction, held, *delivery, *ends_gap, attempt).await?;
+        let may_go_on = webhooks::record_success(&mut transaction, held, *bounds, *ends_gap, attempt).await?;
         if may_go_on.is_some() {
             webhooks::set_aside(&mut transaction, held.id, passed, None, None).await?;
             facts::append_success(&mut transaction, services, held, *change, passed).await?;

@@ -41,7 +41,7 @@ impl Default for WebhookRegistry {
 }
 
 impl WebhookRegistry {
-    /// Without webhooks.
+    /// Without webhooks, until [`Self::replace`] brings some.
     pub fn new(guard: AddressGuard, policy: WebhookRetryPolicy) -> Self {
         Self {
             declared: Mutex::default(),

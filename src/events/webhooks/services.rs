@@ -31,7 +31,7 @@ pub struct WebhookServices {
     pub apps: Arc<ServedApps>,
     /// Makes public ids.
     pub installation: InstallationKey,
-    /// Counts attempts.
+    /// Counts attempts and their times.
     pub metrics: Arc<Metrics>,
 }
 

@@ -15,7 +15,7 @@ pub const BATCH_EVENTS_MAX: u16 = 100;
 pub struct WebhookSettings {
     /// Unique in its app.
     pub name: WebhookName,
-    /// The receiver.
+    /// Where messages are posted to.
     pub url: WebhookUrl,
     /// One to three secrets, each of which signs every message.
     pub secrets: Vec<WebhookSecret>,

@@ -13,7 +13,7 @@ pub struct NewWebhook<'a> {
     pub app: AppId,
     /// Unique in its app.
     pub name: &'a str,
-    /// The receiver.
+    /// Where messages are posted to.
     pub url: &'a str,
     /// Names and patterns of types.
     pub types: &'a [String],
@@ -30,7 +30,7 @@ pub struct NewWebhook<'a> {
 /// What the API changes of a webhook that it made. None: it stays.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct WebhookEdit {
-    /// The receiver.
+    /// Where messages are posted to.
     pub url: Option<String>,
     /// Names and patterns of types.
     pub types: Option<Vec<String>>,

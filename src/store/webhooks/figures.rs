@@ -8,7 +8,7 @@ use crate::store::{Error, Session};
 pub struct WebhookFigures {
     /// The app the events of which it gets.
     pub app: AppId,
-    /// Its name.
+    /// Unique in its app.
     pub name: String,
     /// It is paused.
     pub is_paused: bool,

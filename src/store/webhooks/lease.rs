@@ -22,7 +22,7 @@ pub struct LeasedWebhook {
     pub id: WebhookId,
     /// The app the events of which it gets.
     pub app: AppId,
-    /// Its name.
+    /// Unique in its app.
     pub name: String,
     /// What made it.
     pub source: WebhookSource,

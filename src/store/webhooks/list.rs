@@ -11,7 +11,7 @@ use crate::store::{Error, Session};
 pub enum WebhookSource {
     /// The configuration, which has its settings.
     Config,
-    /// The API.
+    /// `POST /v1/admin/webhooks`. Its settings are in its row.
     Api,
 }
 
@@ -24,11 +24,11 @@ impl WebhookSource {
 /// The row of a webhook.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredWebhook {
-    /// Its number.
+    /// The number of its row.
     pub id: WebhookId,
     /// The app the events of which it gets.
     pub app: AppId,
-    /// Its name.
+    /// Unique in its app.
     pub name: String,
     /// What made it.
     pub source: WebhookSource,

@@ -16,7 +16,7 @@ pub use changes::{
 pub use figures::{WebhookFigures, figures};
 pub use lease::{ClaimScope, LeasedWebhook, claim, free_of, free_of_dead, release};
 pub use list::{StoredWebhook, WebhookSource, find, list};
-pub use outcome::{Delivery, Failure, record_failure, record_gap, record_start, record_success};
+pub use outcome::{Failure, MessageBounds, record_failure, record_gap, record_start, record_success};
 pub use set_aside::{
     SetAsideRow, drop_lost, due_set_aside, note_set_aside_failure, remove_set_aside, retry_set_aside,
     set_aside, set_aside_list,

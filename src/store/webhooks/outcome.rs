@@ -11,7 +11,7 @@ use crate::store::{Error, Session};
 
 /// How a webhook stands in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Delivery {
+pub struct MessageBounds {
     /// All events up to here are done with.
     pub cursor: EventPlace,
     /// The last event of the next message. None: nothing more is known to be delivered, and the lease is given back.
@@ -25,10 +25,10 @@ pub struct Delivery {
 pub async fn record_start(
     conn: &mut Session,
     held: &LeasedWebhook,
-    delivery: Delivery,
+    bounds: MessageBounds,
 ) -> Result<bool, Error> {
-    let (position, index, day) = columns(delivery.cursor);
-    let message = delivery.message.map(columns);
+    let (position, index, day) = columns(bounds.cursor);
+    let message = bounds.message.map(columns);
     let row = sqlx::query!(
         r#"
         update webhooks set cursor_position = $4, cursor_index = $5, cursor_day = $6, message_position = $7,
@@ -60,12 +60,12 @@ pub async fn record_start(
 pub async fn record_success(
     conn: &mut Session,
     held: &LeasedWebhook,
-    delivery: Delivery,
+    bounds: MessageBounds,
     ends_gap: bool,
     attempt: &NewAttempt<'_>,
 ) -> Result<Option<bool>, Error> {
-    let (position, index, day) = columns(delivery.cursor);
-    let message = delivery.message.map(columns);
+    let (position, index, day) = columns(bounds.cursor);
+    let message = bounds.message.map(columns);
     let row = sqlx::query!(
         r#"
         with moved as (

@@ -40,7 +40,7 @@ pub struct DatabaseFigures {
 pub struct WebhookFigure {
     /// The name of its app in the configuration.
     pub app: String,
-    /// Its name.
+    /// The name of the webhook.
     pub endpoint: String,
     /// `active`, `failing`, `paused` or `disabled`.
     pub state: &'static str,

@@ -9,7 +9,7 @@ use crate::domain::{App, FAILING_FAILURES, InstallationKey, WebhookRetryPolicy, 
 use crate::events::webhooks::{WebhookRegistry, WebhookSettings, stored_settings};
 use crate::store::webhooks::{StoredWebhook, WebhookSource};
 
-/// A webhook.
+/// A webhook, and how its delivery stands.
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(as = Webhook, example = json!({
     "id": "whk_5bf4acbbbcffe5d67fbfee43320f88a6", "name": "backend", "source": "config",
@@ -28,7 +28,7 @@ pub(super) struct WebhookAnswer {
     /// What made it: the configuration or this API.
     #[schema(value_type = schema_enums::WebhookSource)]
     source: &'static str,
-    /// The receiver.
+    /// The URL that messages are posted to.
     url: String,
     /// Types of its events, or patterns of types.
     types: Vec<String>,
@@ -82,7 +82,7 @@ pub(super) struct SecretAnswer {
 #[derive(Serialize, ToSchema, Debug)]
 #[schema(as = WebhookWithSecret)]
 pub(super) struct WebhookWithSecret {
-    /// The webhook.
+    /// The members of the webhook itself.
     #[serde(flatten)]
     webhook: WebhookAnswer,
     /// The new secret, with which the receiver verifies messages. It is not shown again.
