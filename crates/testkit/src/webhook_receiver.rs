@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -45,6 +46,8 @@ pub enum Reply {
     Unfinished(String),
     /// It closes the connection without an answer.
     Close,
+    /// It answers with this status once [`WebhookReceiver::let_answer`] allows one more answer.
+    Held(u16),
 }
 
 type Decide = Box<dyn Fn(&PostedMessage) -> Reply + Send + Sync>;
@@ -61,6 +64,8 @@ struct Shared {
     posted: Mutex<Vec<PostedMessage>>,
     decide: Mutex<Decide>,
     connections: Mutex<usize>,
+    /// Held answers that may be given.
+    answers: Semaphore,
 }
 
 impl WebhookReceiver {
@@ -70,6 +75,7 @@ impl WebhookReceiver {
             posted: Mutex::default(),
             decide: Mutex::new(Box::new(|_| Reply::Status(200))),
             connections: Mutex::default(),
+            answers: Semaphore::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -93,6 +99,11 @@ impl WebhookReceiver {
 
     pub fn decide(&self, decide: impl Fn(&PostedMessage) -> Reply + Send + Sync + 'static) {
         *lock(&self.shared.decide) = Box::new(decide);
+    }
+
+    /// Allows so many held answers, those that come later too.
+    pub fn let_answer(&self, count: usize) {
+        self.shared.answers.add_permits(count);
     }
 
     /// All messages, also repeated and refused ones.
@@ -134,8 +145,11 @@ async fn serve(mut socket: TcpStream, shared: Arc<Shared>) {
     while let Some(message) = read(&mut socket, &mut bytes).await {
         lock(&shared.posted).push(message.clone());
         let reply = (lock(&shared.decide))(&message);
+        if matches!(reply, Reply::Held(_)) {
+            shared.answers.acquire().await.unwrap().forget();
+        }
         match reply {
-            Reply::Status(status) => {
+            Reply::Status(status) | Reply::Held(status) => {
                 let answer = format!("HTTP/1.1 {status} Some\r\ncontent-length: 0\r\n\r\n");
                 if socket.write_all(answer.as_bytes()).await.is_err() {
                     return;

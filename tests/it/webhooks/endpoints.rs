@@ -83,6 +83,21 @@ async fn only_the_configuration_names_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_makes_twenty_webhooks_of_an_app() {
+    let service =
+        service().config("APPS__SHOP__WEBHOOK_HOSTS", "[\"127.0.0.1\"]").node(Role::Api).build().await;
+    let body = |number: usize| json!({"name": format!("w{number}"), "url": "http://127.0.0.1:9/"});
+    for number in 0..20 {
+        assert_eq!(ask(&service, Method::POST, PATH, body(number)).await.status, 201);
+    }
+    let refused = ask(&service, Method::POST, PATH, body(20)).await;
+    assert_eq!((refused.status.as_u16(), &refused.body["code"]), (409, &json!("too_many_webhooks")));
+    assert_eq!(refused.body["limit"], 20);
+    assert_eq!(ask(&service, Method::POST, PATH, body(0)).await.body["code"], "webhook_exists");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_of_a_body_is_told() {
     let service =
         service().config("APPS__SHOP__WEBHOOK_HOSTS", "[\"127.0.0.1\"]").node(Role::Api).build().await;

@@ -128,3 +128,99 @@ async fn attempts_tell_what_came_of_them() {
     assert_eq!(service.by_admin(Method::GET, &format!("{path}?result=x")).await.status, 400);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_fails_for_too_long_is_disabled_and_a_resume_gives_it_as_long_again() {
+    let receiver = WebhookReceiver::start().await;
+    receiver.reply(Reply::Status(503));
+    let setting = webhooks(&[("backend", &receiver.url(), "")]);
+    let service = service().config("APPS__SHOP__WEBHOOKS", &setting).node(Role::All).build().await;
+    service.expect_log("webhook fails");
+    service.expect_log("webhook is disabled");
+    let id = push(&service, "a").await;
+    let failing = until_state(&service, "backend", "failing").await;
+    assert_eq!(failing["why"], "status 503");
+    // Five days, and a minute, later.
+    let later = "update webhooks set failing_since = failing_since - interval '5 days 1 minute'";
+    service.database.execute(later).await;
+    until_state(&service, "backend", "disabled").await;
+    let refused = receiver.posted().len();
+    let told = until_told(&service, "webhook.*", 2).await;
+    assert_eq!(told[1]["type"], "webhook.disabled");
+    let last = &told[1]["data"]["last"];
+    assert_eq!((&last["status"], &last["error"]), (&json!(503), &json!("status 503")));
+
+    assert_eq!(command(&service, "backend", "resume").await.body["state"], "active");
+    receiver.until("it is tried again, and again", |all| all.len() >= refused + 4).await;
+    until_state(&service, "backend", "failing").await;
+    receiver.reply(Reply::Status(200));
+    until_state(&service, "backend", "active").await;
+    receiver.until("the end", |all| done(&all[refused..]).contains(&id)).await;
+    service.stop().await;
+}
+
+/// The log keeps seven days, and the receiver was away for ten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_the_log_has_dropped_are_told_by_a_gap_and_the_others_arrive() {
+    let receiver = WebhookReceiver::start().await;
+    let setting = webhooks(&[("backend", &receiver.url(), ", types=[\"notification.done\"]")]);
+    let service = service().config("APPS__SHOP__WEBHOOKS", &setting).node(Role::All).build().await;
+    service.expect_log("events of a webhook were dropped before they were delivered");
+    push(&service, "a").await;
+    receiver.until("the first end", |all| done(all).len() == 1).await;
+    until_state(&service, "backend", "active").await;
+    command(&service, "backend", "pause").await;
+    service.database.until_count("select count(*) from webhooks where node_id is not null", 0).await;
+    let before = receiver.posted().len();
+    let waiting = push(&service, "b").await;
+    until_told(&service, "notification.done", 2).await;
+    service.database.execute("update webhooks set cursor_day = cursor_day - 10").await;
+    let first_day = "select min(to_date(right(relname, 8), 'YYYYMMDD'))::text from pg_inherits
+                     join pg_class c on c.oid = inhrelid where inhparent = 'event_log'::regclass";
+    let first_day: String = sqlx::query_scalar(first_day).fetch_one(&service.database.pool).await.unwrap();
+    // The first try to tell the gap fails, so it comes again.
+    receiver.reply(Reply::Close);
+    command(&service, "backend", "resume").await;
+    receiver.until("the gap is told in vain", |all| all.len() > before).await;
+    receiver.reply(Reply::Status(200));
+    let all = receiver.until("what is kept", |all| done(&all[before..]).contains(&waiting)).await;
+    let gap = &all[before];
+    let event = &gap.events()[0];
+    assert_eq!((gap.events().len(), &event["type"]), (1, &json!("webhook.gap")));
+    assert_eq!(event["data"]["lost_to"], format!("{first_day}T00:00:00.000Z"));
+    assert!(event["data"]["lost_from"].as_str().unwrap() < first_day.as_str(), "{event}");
+    let gaps = all[before..].iter().filter(|message| message.body.contains("webhook.gap"));
+    assert!(gaps.into_iter().all(|again| (again.id(), &again.body) == (gap.id(), &gap.body)));
+    let (last, gone) = (all.last().unwrap(), &all[..all.len() - 1]);
+    assert!(last.body.contains(&waiting) && !done(&gone[before..]).contains(&waiting));
+    let cursor = webhook(&service, "backend").await;
+    assert_eq!((&cursor["state"], &cursor["set_aside"]), (&json!("active"), &json!(0)));
+    service.stop().await;
+}
+
+/// What was set aside is kept as long as its day of the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_aside_event_that_the_log_has_dropped_is_told_by_a_gap() {
+    let receiver = WebhookReceiver::start().await;
+    let setting = webhooks(&[("backend", &receiver.url(), ", types=[\"notification.done\"]")]);
+    let service = service().config("APPS__SHOP__WEBHOOKS", &setting).node(Role::All).build().await;
+    push(&service, "a").await;
+    receiver.until("the first end", |all| done(all).len() == 1).await;
+    let lost = "insert into webhook_set_aside (webhook_id, position, index, day)
+                select webhook_id, 0, 0, (now() at time zone 'UTC')::date - 10 from webhooks";
+    service.database.execute(lost).await;
+    let mut conn = service.database.pool.acquire().await.unwrap();
+    let first_day = pushpost::store::events::first_day(&mut conn).await.unwrap();
+    assert_eq!(pushpost::store::webhooks::drop_lost(&mut conn, first_day).await.unwrap(), 1);
+    drop(conn);
+    let is_gap = |message: &PostedMessage| message.events()[0]["type"] == "webhook.gap";
+    let all = receiver.until("the gap", |all| all.iter().any(is_gap)).await;
+    let gap = all.iter().find(|message| is_gap(message)).unwrap().events().remove(0);
+    let span = "select to_char(now() at time zone 'UTC' - interval '10 days', 'YYYY-MM-DD'),
+                       to_char(now() at time zone 'UTC' - interval '9 days', 'YYYY-MM-DD')";
+    let (from, to): (String, String) = sqlx::query_as(span).fetch_one(&service.database.pool).await.unwrap();
+    assert_eq!(gap["data"]["lost_from"], format!("{from}T00:00:00.000Z"));
+    assert_eq!(gap["data"]["lost_to"], format!("{to}T00:00:00.000Z"));
+    assert_eq!(webhook(&service, "backend").await["set_aside"], 0);
+    service.stop().await;
+}

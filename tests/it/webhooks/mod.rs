@@ -1,14 +1,17 @@
 //! Webhooks: the client, its guard, signatures as receivers' libraries verify them, delivery and its faults.
 
 mod addresses;
+mod all_at_once;
 mod client;
 mod commands;
 mod delivery;
 mod endpoints;
 mod faults;
+mod kills;
 mod libraries;
 mod nodes;
 mod receivers;
+mod slow;
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{event_ids, webhooks};
 
-async fn cluster(setting: &str) -> TestCluster {
+pub(super) async fn cluster(setting: &str) -> TestCluster {
     let mut cluster = TestCluster::create(&[("node_timeout", "2s")]).await;
     cluster.variable("PUSHPOST__WEBHOOKS__ALLOW_NETWORKS", "[\"127.0.0.0/8\"]");
     cluster.variable("PUSHPOST__WEBHOOKS__RETRY_AFTER", "[\"20ms\"]");
@@ -21,7 +21,7 @@ async fn cluster(setting: &str) -> TestCluster {
 }
 
 /// The ids of the events of the log that a webhook gets by default.
-async fn log(cluster: &TestCluster, node: &TestNode) -> Vec<String> {
+pub(super) async fn log(cluster: &TestCluster, node: &TestNode) -> Vec<String> {
     let types = "type=notification.*&type=delivery.recorded&type=device.*&limit=1000";
     let (status, page) = cluster.ask(node, Method::GET, &format!("/v1/events?{types}"), None).await;
     assert_eq!(status, Some(200), "{page}");
@@ -30,7 +30,7 @@ async fn log(cluster: &TestCluster, node: &TestNode) -> Vec<String> {
 }
 
 /// Events in the order of their first arrival, and the messages that came more than once.
-fn first_arrivals(messages: &[PostedMessage]) -> (Vec<String>, usize) {
+pub(super) fn first_arrivals(messages: &[PostedMessage]) -> (Vec<String>, usize) {
     let mut seen = BTreeSet::new();
     let first = event_ids(messages).into_iter().filter(|id| seen.insert(id.clone())).collect();
     let mut counts = BTreeMap::new();
@@ -38,7 +38,7 @@ fn first_arrivals(messages: &[PostedMessage]) -> (Vec<String>, usize) {
     (first, counts.values().map(|count| count - 1).sum())
 }
 
-fn hello(number: usize) -> Value {
+pub(super) fn hello(number: usize) -> Value {
     json!({"to": {"tokens": fcm_targets(&format!("t{number}-"), 3)}, "title": "Hi"})
 }
 

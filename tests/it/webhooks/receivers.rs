@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{SECRET, push, service};
 
-const OTHER_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub(super) const OTHER_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The README's block of this language that receives webhooks, on another port.
 fn block(language: &str, port: u16) -> String {
@@ -29,7 +29,7 @@ fn block(language: &str, port: u16) -> String {
 }
 
 /// A receiver of the README as a process, which prints the events that it gets.
-struct Receiver {
+pub(super) struct Receiver {
     folder: TempDir,
     file: &'static str,
     secret: &'static str,
@@ -40,7 +40,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start(language: &str, file: &'static str, secret: &'static str) -> Self {
+    pub(super) async fn start(language: &str, file: &'static str, secret: &'static str) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         std::fs::write(folder.path().join(file), block(language, port)).unwrap();
         if file.ends_with(".mjs") {
@@ -55,20 +55,25 @@ impl Receiver {
         Self { folder, file, secret, port, child, printed, reading }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
-    async fn kill(&mut self) {
+    pub(super) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
-    fn start_again(&mut self) {
+    pub(super) fn start_again(&mut self) {
         self.child = run(&self.folder, self.file, self.secret, &self.printed, &mut self.reading);
     }
 
+    /// How many events it has got, doubles too.
+    pub(super) fn printed_count(&self) -> usize {
+        self.printed.lock().unwrap().len()
+    }
+
     /// The ids of `notification.done`, each at its first arrival.
-    fn done(&self) -> Vec<String> {
+    pub(super) fn done(&self) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         for line in self.printed.lock().unwrap().iter() {
             let (id, kind) = line.split_once(' ').unwrap();
