@@ -1,4 +1,4 @@
-# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs and promtool are
+# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs, promtool and npm are
 # installed if missing.
 
 .PHONY: demo test fuzz bench check sqlx openapi man fmt
@@ -43,6 +43,7 @@ check:
 	promtool test rules deploy/prometheus/alerts_test.yml
 	scripts/check-deploy
 	scripts/man --check
+	scripts/check-dashboard
 
 # Writes .sqlx anew, after a statement in src/store or a migration has changed.
 sqlx:

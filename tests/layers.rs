@@ -11,6 +11,8 @@ mod board;
 mod cases;
 #[path = "layers/circles.rs"]
 mod circles;
+#[path = "layers/dashboard.rs"]
+mod dashboard;
 #[path = "layers/documents.rs"]
 mod documents;
 #[path = "layers/language.rs"]
@@ -321,6 +323,20 @@ fn the_board_and_the_alerts_name_metrics_of_the_service() {
         assert_eq!(board::unknown(text, &names), BTreeSet::new(), "{text}");
     }
     assert_eq!(board::unknown("rate(pushpost_x_bucket[5m])", &names).len(), 1);
+}
+
+#[test]
+fn the_dashboard_is_short_and_keeps_its_policy() {
+    let files = dashboard::files(root());
+    assert!(files.len() > 20, "the files of the dashboard are found");
+    assert_eq!(dashboard::faults(&files), [""; 0]);
+    let plain =
+        files.iter().flat_map(|(name, text)| language::document_faults(name, text)).collect::<Vec<_>>();
+    assert_eq!(plain, [""; 0]);
+    let long = format!("{}\n", "x();\n".repeat(1_501));
+    let bad =
+        [("a.js".to_owned(), long), ("b.css".to_owned(), "a { src: url(https://x.test/f) }".to_owned())];
+    assert_eq!(dashboard::faults(&bad).len(), 4, "{:?}", dashboard::faults(&bad));
 }
 
 #[test]

@@ -1,0 +1,141 @@
+// The first page: what needs a person now, and how everything goes.
+
+import { get, current, query } from "./api.js";
+import { spark } from "./charts.js";
+import { h } from "./dom.js";
+import { eventList } from "./events.js";
+import { count, counted, duration, percent, time } from "./format.js";
+import { keepEvents, live, onLive } from "./live.js";
+import { laneActions } from "./lane_actions.js";
+import { advice, heading, laneLink, link, openLink, section, state, table } from "./widgets.js";
+
+/** @typedef {import("./live.js").Snapshot} Snapshot */
+/** @typedef {import("./live.js").LiveLane} LiveLane */
+
+const EVENTS_SHOWN = 12;
+/** Events of the log that the page begins with are at most so old. */
+const EVENTS_SINCE_MS = 15 * 60_000;
+/** A node beats at least every 3 s. */
+const BEAT_LATE_SECONDS = 10;
+
+/** @type {import("./main.js").Page} */
+export async function overview(view) {
+  const draw = () => view.show(live.snapshot === null ? waiting() : page(live.snapshot));
+  onLive(view.signal, draw);
+  draw();
+  if (live.events.length === 0) {
+    const since = new Date(Date.now() - EVENTS_SINCE_MS).toISOString();
+    // A log that is off is told by the snapshot.
+    const told = await get(`events?since=${since}&devices=none&limit=200`).catch(() => null);
+    if (told !== null && !view.signal.aborted) keepEvents(told.items, true);
+  }
+}
+
+function waiting() {
+  return [heading("Overview"), h("p.quiet", null, "Waiting for the first figures…")];
+}
+
+/** @param {Snapshot} snapshot */
+function page(snapshot) {
+  const needs = [...snapshot.lanes.flatMap(laneNeeds), ...otherNeeds(snapshot)];
+  return [
+    heading("Overview"),
+    needs.length > 0
+      ? h("section.needs", { "data-key": "needs", "aria-labelledby": "needs" }, h("h2", { id: "needs" }, "Needs you"), h("ul", null, needs))
+      : h("p.fine", { "data-key": "needs" }, state("ok", "Nothing needs you.")),
+    figures(snapshot),
+    section("Lanes", laneTable(snapshot.lanes)),
+    section("Latest", eventList(live.events.slice(0, EVENTS_SHOWN), snapshot.events_off
+      ? "The event log is off (retention.events)." : "Nothing has happened in the last 15 minutes.")),
+    section("Nodes", nodeTable(snapshot.nodes)),
+  ];
+}
+
+/** @param {LiveLane} lane */
+function laneNeeds(lane) {
+  const about = laneLink(lane.lane);
+  const held = lane.held_devices ?? lane.depth;
+  const needs = [];
+  if (lane.state !== "running" && lane.state !== "unknown") {
+    needs.push(need(lane.state, about, [
+      h("span", null, "since ", time(lane.since), lane.why && [" (", h("code", null, lane.why), ")"]),
+      held !== null && h("span", null, h("b", null, counted(held, "device")), held === 1 ? " waits" : " wait"),
+    ], lane.action, lane.runbook));
+  }
+  if (lane.pruning.state === "braked") {
+    const text = `Dead tokens are not pruned: ${lane.pruning.why ?? "too many at once"}.`;
+    needs.push(need("braked", about, [text], "Look for a wrong credential or environment, then resume the lane.", "/docs/runbook#pruning-braked"));
+  }
+  if (lane.credential?.ok === false && lane.state !== "suspended") {
+    needs.push(need("refused", about, ["The provider refused the credential."], "Put a valid credential into the configuration.", null));
+  }
+  return needs;
+}
+
+/** @param {Snapshot} snapshot */
+function otherNeeds({ webhooks_failing: failing, nodes }) {
+  const silent = nodes.filter((node) => node.heartbeat_age_seconds > BEAT_LATE_SECONDS && node.dead_at === null);
+  const look = "Look whether the node, and its way to Postgres, is up.";
+  const needs = silent.map((node) =>
+    need("dead", node.name, [`No heartbeat for ${duration(node.heartbeat_age_seconds)}.`], look, "/docs/runbook#down"));
+  if (failing > 0) {
+    const about = link("/dashboard/webhooks", counted(failing, "webhook"));
+    needs.push(need("failing", about, ["Events wait for the receiver."], "Look at the attempts.", "/docs/runbook#webhook-failing"));
+  }
+  return needs;
+}
+
+/**
+ * @param {string} word @param {import("./dom.js").Child} about @param {import("./dom.js").Child[]} text
+ * @param {string | null} action @param {string | null} runbook
+ */
+function need(word, about, text, action, runbook) {
+  return h("li", null, h("b", null, about), state(word), text.map((part) => h("span", null, part)),
+    action !== null && h("span.action", null, advice(action)), runbook !== null && link(runbook, "Runbook"));
+}
+
+/** @param {Snapshot} snapshot */
+function figures({ objective, oldest_high_seconds, waiting, nodes }) {
+  const hours = (/** @type {number} */ back) =>
+    `/dashboard/notifications${query({ created_after: new Date(Date.now() - back * 3_600_000).toISOString().slice(0, 16) + "Z" })}`;
+  const goal = `Objective: ${objective.percent} % within ${objective.seconds} s`;
+  const share = (/** @type {string} */ name, /** @type {number | null} */ value, /** @type {number} */ back) => {
+    const isMissed = value !== null && value * 100 < objective.percent;
+    return figure(name, link(hours(back), percent(value)), isMissed ? state("late", "below the objective") : goal);
+  };
+  return h("dl.figures", { "data-key": "figures" },
+    share("In time, last hour", objective.last_hour, 1),
+    share("In time, 24 hours", objective.last_day, 24),
+    figure("Oldest high", openLink(duration(oldest_high_seconds)), "waits at high priority"),
+    figure("Waiting", openLink(count(waiting)), "devices in all lanes"),
+    figure("Nodes", link("#nodes", count(nodes.length)), nodes.some(({ draining }) => draining) ? "one drains" : "alive"));
+}
+
+/** @param {string} name @param {import("./dom.js").Child} value @param {import("./dom.js").Child} note */
+function figure(name, value, note) {
+  return h("div", null, h("dt", null, name), h("dd", null, value), h("dd.quiet", null, note));
+}
+
+/** @param {LiveLane[]} lanes */
+export function laneTable(lanes) {
+  const columns = ["Lane", "State", "#Waiting", "#Oldest", "#Rate/s", "#In flight", "#p95", "Last 60 min"];
+  if (current().app.admin) columns.push("");
+  return table("Lanes", columns, lanes.map((lane) => {
+    const path = `/dashboard/lanes/${encodeURIComponent(lane.lane)}`;
+    const cells = [
+      laneLink(lane.lane), state(lane.state), openLink(lane.estimated && "≈ ", count(lane.depth)), duration(lane.oldest_seconds),
+      count(Math.round(lane.rate)), `${count(lane.in_flight)}/${count(lane.in_flight_max)}`,
+      lane.p95_ms === null ? "–" : `${count(Math.round(lane.p95_ms))} ms`, link(path, spark(live.minutes.get(lane.lane))),
+    ];
+    return { key: lane.lane, cells: [...cells, laneActions(lane)] };
+  }), "No lane is configured for this app.");
+}
+
+/** @param {Api.Node[]} nodes */
+function nodeTable(nodes) {
+  return table("Nodes", ["Name", "Version", "Role", "Started", "#Heartbeat", "State"], nodes.map((node) => ({
+    key: String(node.node),
+    cells: [node.name, node.version, node.role, time(node.started_at), `${duration(node.heartbeat_age_seconds)} ago`,
+      [state(node.dead_at ? "dead" : node.draining ? "draining" : "running"), node.leader && " leader"]],
+  })));
+}
