@@ -24,6 +24,7 @@ use super::worker::{Supply, Worker};
 use crate::provider::SenderMetrics;
 use crate::pruning::PruningGuard;
 use crate::queue::lane_intake::LaneIntake;
+use crate::queue::node_lease::NodeLease;
 use crate::store::SessionPool;
 use crate::telemetry::metrics::{LaneMetrics, RefreshGuard};
 
@@ -36,6 +37,7 @@ const PREFETCH_LIMITS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Lane {
     pool: SessionPool,
+    node_lease: Arc<NodeLease>,
     gate: Arc<LaneGate>,
     guard: Arc<PruningGuard>,
     intake: Arc<LaneIntake>,
@@ -131,7 +133,8 @@ impl Lane {
         let worker =
             Worker { gate: Arc::clone(&gate), supply, attempter, credentials: Arc::clone(&credentials) };
         let pool = context.pool.clone();
-        Self { pool, gate, guard, intake, limit, credentials, prefetcher, worker, metrics, shown }
+        let node_lease = Arc::clone(&context.node_lease);
+        Self { pool, node_lease, gate, guard, intake, limit, credentials, prefetcher, worker, metrics, shown }
     }
 
     /// Where jobs are handed over to the lane.
@@ -145,6 +148,7 @@ impl Lane {
         let rotation = rotation::run(
             Arc::clone(&self.credentials),
             Arc::clone(&self.gate),
+            self.node_lease,
             attempts.clone(),
             stop.clone(),
         );

@@ -119,12 +119,13 @@ impl Sender {
         each!(self, client => client.provider())
     }
 
-    /// Checks the lane without a device: opens a connection and, for FCM, fetches an access token.
+    /// Checks the lane without a device: opens a connection and, for FCM, fetches an access token. `now` is
+    /// Postgres's time.
     ///
     /// # Errors
     /// Returns the outcome that an attempt would have: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
-    pub async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
-        each!(self, client => client.reach(deadline).await)
+    pub async fn reach(&self, now: DateTime<Utc>, deadline: Instant) -> Result<(), Outcome> {
+        each!(self, client => client.reach(now, deadline).await)
     }
 
     /// Has the provider judge the credential by one request that reaches no device ([`ProviderClient::try_credential`]).

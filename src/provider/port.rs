@@ -153,19 +153,22 @@ pub trait ProviderClient: Send + Sync + 'static {
     fn send(&self, message: &Self::Message, attempt: &Attempt<'_>) -> impl Future<Output = Outcome> + Send;
 
     /// Checks the lane without a device: opens a connection and, where the provider allows it, has the credential
-    /// accepted.
+    /// accepted. `now` is Postgres's time.
     ///
     /// # Errors
     /// Returns the outcome that an attempt would have: [`Outcome::RetryLane`] or [`Outcome::Misconfigured`].
-    fn reach(&self, deadline: Instant) -> impl Future<Output = Result<(), Outcome>> + Send;
+    fn reach(
+        &self,
+        now: DateTime<Utc>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(), Outcome>> + Send;
 
     /// Has the provider judge the credential by one request that reaches no device. The outcome is that of an attempt at a
     /// device that does not exist: any but [`Outcome::Misconfigured`] and [`Outcome::RetryLane`] shows that the provider takes
     /// the credential. `now` is Postgres's time. By default only the connection is tried.
     fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> impl Future<Output = Outcome> + Send {
-        let _ = now;
         async move {
-            match self.reach(deadline).await {
+            match self.reach(now, deadline).await {
                 Ok(()) => Outcome::Accepted { provider_id: None },
                 Err(outcome) => outcome,
             }
@@ -201,7 +204,7 @@ pub(super) trait BoxedClient: Send + Sync {
     fn provider(&self) -> &'static dyn Provider;
     fn prepare(&self, id: NotificationId, content: &Content) -> BoxedMessage;
     fn send<'a>(&'a self, message: &'a BoxedMessage, attempt: &'a Attempt<'_>) -> BoxFuture<'a, Outcome>;
-    fn reach(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Outcome>>;
+    fn reach(&self, now: DateTime<Utc>, deadline: Instant) -> BoxFuture<'_, Result<(), Outcome>>;
     fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> BoxFuture<'_, Outcome>;
     fn fingerprint(&self) -> Fingerprint;
     fn local_fingerprint(&self) -> Option<Fingerprint>;
@@ -234,8 +237,8 @@ impl<C: ProviderClient> BoxedClient for C {
         }
     }
 
-    fn reach(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Outcome>> {
-        ProviderClient::reach(self, deadline).boxed()
+    fn reach(&self, now: DateTime<Utc>, deadline: Instant) -> BoxFuture<'_, Result<(), Outcome>> {
+        ProviderClient::reach(self, now, deadline).boxed()
     }
 
     fn try_credential(&self, now: DateTime<Utc>, deadline: Instant) -> BoxFuture<'_, Outcome> {

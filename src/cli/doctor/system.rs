@@ -46,7 +46,8 @@ pub(super) fn compare_clocks(
     let message = format!("this machine's clock differs from Postgres's by {offset:+.3} s (±{error:.3} s)");
     match offset.abs() - error > OFFSET_MAX_SECONDS {
         true => Finding::warn("clock", message).hint(
-            "synchronise both by NTP; pushpost goes by Postgres's clock, and the providers refuse tokens of a wrong one",
+            "synchronise both by NTP; pushpost works by Postgres's clock, and providers refuse tokens of a wrong time; this \
+             machine's clock dates its log and judges certificates",
         ),
         false => Finding::ok("clock", message),
     }

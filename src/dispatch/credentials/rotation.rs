@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::{LaneCredentials, NumberedSender, Work};
 use crate::dispatch::health::LaneGate;
 use crate::domain::{Outcome, PushpostReason, Reason};
+use crate::queue::node_lease::NodeLease;
 
 /// Time to reach a provider: an access token and a connection take a few round trips each.
 const REACH_TIMEOUT: Duration = Duration::from_secs(20);
@@ -19,6 +21,7 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(20);
 pub(in crate::dispatch) async fn run(
     credentials: Arc<LaneCredentials>,
     gate: Arc<LaneGate>,
+    node_lease: Arc<NodeLease>,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -31,7 +34,7 @@ pub(in crate::dispatch) async fn run(
             match to_reach {
                 Some((candidate, at)) => {
                     sleep_until(at).await;
-                    reach(&credentials, &gate, &candidate).await;
+                    reach(&credentials, &gate, &node_lease, &candidate).await;
                 }
                 None => std::future::pending().await,
             }
@@ -45,18 +48,23 @@ pub(in crate::dispatch) async fn run(
 }
 
 impl LaneCredentials {
-    /// Reaches the provider with the current sender, within 20 s.
+    /// Reaches the provider with the current sender, within 20 s. `now` is Postgres's time.
     ///
     /// # Errors
     /// The outcome that an attempt would have.
-    pub(in crate::dispatch) async fn reach_current(&self) -> Result<(), Outcome> {
+    pub(in crate::dispatch) async fn reach_current(&self, now: DateTime<Utc>) -> Result<(), Outcome> {
         let current = self.current();
-        current.sender().reach(Instant::now() + REACH_TIMEOUT).await
+        current.sender().reach(now, Instant::now() + REACH_TIMEOUT).await
     }
 }
 
-async fn reach(credentials: &LaneCredentials, gate: &LaneGate, candidate: &NumberedSender) {
-    match candidate.sender.reach(Instant::now() + REACH_TIMEOUT).await {
+async fn reach(
+    credentials: &LaneCredentials,
+    gate: &LaneGate,
+    node_lease: &NodeLease,
+    candidate: &NumberedSender,
+) {
+    match candidate.sender.reach(node_lease.clock().now(), Instant::now() + REACH_TIMEOUT).await {
         Ok(()) => {
             if credentials.mark_reached(candidate) {
                 gate.candidate_ready();

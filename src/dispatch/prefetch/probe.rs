@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -22,8 +23,8 @@ pub(super) struct ReachCheck {
 }
 
 impl ReachCheck {
-    fn begin(credentials: Arc<LaneCredentials>, generation: Generation) -> Self {
-        let ended = async move { lane_event(credentials.reach_current().await, generation) }.boxed();
+    fn begin(credentials: Arc<LaneCredentials>, generation: Generation, now: DateTime<Utc>) -> Self {
+        let ended = async move { lane_event(credentials.reach_current(now).await, generation) }.boxed();
         Self { generation, ended }
     }
 
@@ -89,7 +90,8 @@ impl Prefetcher {
         // Nothing to probe with: the intake tells when there is. A rejected credential is tried with a device only.
         if self.check.is_none() && !self.gate.is_suspended() {
             self.limit.shrink();
-            self.check = Some(ReachCheck::begin(Arc::clone(&self.credentials), generation));
+            let now = self.node_lease.clock().now();
+            self.check = Some(ReachCheck::begin(Arc::clone(&self.credentials), generation, now));
         }
         Ok(Next::Change)
     }

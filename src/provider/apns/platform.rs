@@ -38,7 +38,7 @@ const FACTS: &PlatformFacts = &PlatformFacts {
 fn rejected_settings(reason: &str) -> &'static str {
     match reason {
         "BadTopic" | "MissingTopic" | "TopicDisallowed" => "topic, or the rights of the key for it",
-        "ExpiredProviderToken" => "the clock of the node, or key_file, key_id and team_id",
+        "ExpiredProviderToken" => "the clock of Postgres, or key_file, key_id and team_id",
         _ => "key_file, key_id and team_id",
     }
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use http::HeaderValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -42,9 +43,10 @@ pub(super) struct Fetched {
     pub(super) life: Duration,
 }
 
-/// Fetches a new token. The cache never runs two fetches at the same time.
-pub(super) type Fetch =
-    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, TokenError>> + Send>> + Send + Sync>;
+/// Fetches a new token at a time of Postgres's clock. The cache never runs two fetches at the same time.
+pub(super) type Fetch = Box<
+    dyn Fn(DateTime<Utc>) -> Pin<Box<dyn Future<Output = Result<Fetched, TokenError>> + Send>> + Send + Sync,
+>;
 
 /// An access token in the form of a request header.
 pub(super) struct AccessToken {
@@ -82,11 +84,15 @@ impl AccessTokens {
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// Returns a valid token, and waits for a fetch only if there is none.
-    pub(super) async fn bearer(&self, deadline: Instant) -> Result<Arc<AccessToken>, TokenError> {
+    /// Returns a valid token, and waits for a fetch only if there is none. `now` is Postgres's time.
+    pub(super) async fn bearer(
+        &self,
+        now: DateTime<Utc>,
+        deadline: Instant,
+    ) -> Result<Arc<AccessToken>, TokenError> {
         let mut fetched = self.shared.fetched.subscribe();
         loop {
-            if let Some(answer) = self.token_or_failure() {
+            if let Some(answer) = self.token_or_failure(now) {
                 return answer;
             }
             if !matches!(timeout_at(deadline, fetched.changed()).await, Ok(Ok(()))) {
@@ -111,14 +117,14 @@ impl AccessTokens {
     }
 
     /// The present token or failure. Starts a fetch if one is due. `None` means that the caller waits for the fetch.
-    fn token_or_failure(&self) -> Option<Result<Arc<AccessToken>, TokenError>> {
+    fn token_or_failure(&self, postgres_now: DateTime<Utc>) -> Option<Result<Arc<AccessToken>, TokenError>> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let pausing = state.failure.as_ref().is_some_and(|(_, until)| now < *until);
         let due = state.bearer.as_ref().is_none_or(|bearer| now >= bearer.refresh_at);
         if due && !state.fetching && !pausing && !self.stop.is_cancelled() {
             state.fetching = true;
-            self.start_fetch();
+            self.start_fetch(postgres_now);
         }
         if let Some(bearer) = state.bearer.as_ref().filter(|bearer| now < bearer.expires_at) {
             return Some(Ok(bearer.clone()));
@@ -130,12 +136,12 @@ impl AccessTokens {
         Some(Err(failure.unwrap_or_else(|| TokenError::Unavailable(Reason::new("shut down")))))
     }
 
-    fn start_fetch(&self) {
+    fn start_fetch(&self, now: DateTime<Utc>) {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let result = tokio::select! {
                 () = stop.cancelled() => Err(TokenError::Unavailable(Reason::new("shut down"))),
-                result = timeout(FETCH_TIMEOUT, (shared.fetch)()) => result.unwrap_or_else(|_| {
+                result = timeout(FETCH_TIMEOUT, (shared.fetch)(now)) => result.unwrap_or_else(|_| {
                     Err(TokenError::Unavailable(Reason::new("token endpoint: no answer")))
                 }),
             };
@@ -210,7 +216,7 @@ mod tests {
     ) -> Endpoint {
         let (calls, permits) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let (counter, gate) = (calls.clone(), permits.clone());
-        let fetch: Fetch = Box::new(move || {
+        let fetch: Fetch = Box::new(move |_| {
             let (number, gate, answer) =
                 (counter.fetch_add(1, Ordering::SeqCst), gate.clone(), answer.clone());
             Box::pin(async move {
@@ -227,7 +233,7 @@ mod tests {
 
     impl Endpoint {
         async fn ask(&self) -> Result<String, TokenError> {
-            let bearer = self.bearers.bearer(Instant::now() + PATIENCE).await?;
+            let bearer = self.bearers.bearer(DateTime::UNIX_EPOCH, Instant::now() + PATIENCE).await?;
             Ok(bearer.header.to_str().expect("ASCII").to_owned())
         }
 
@@ -257,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_gives_up_does_not_stop_the_fetch() {
         let endpoint = endpoint(hour);
-        let late = endpoint.bearers.bearer(Instant::now()).await.err();
+        let late = endpoint.bearers.bearer(DateTime::UNIX_EPOCH, Instant::now()).await.err();
         assert!(matches!(late, Some(TokenError::Unavailable(_))));
         endpoint.permits.add_permits(1);
         assert_eq!(endpoint.ask().await, Ok("Bearer t0".to_owned()));
@@ -301,7 +307,8 @@ mod tests {
     async fn a_refused_token_is_replaced_once() {
         let endpoint = endpoint(hour);
         endpoint.permits.add_permits(10);
-        let first = endpoint.bearers.bearer(Instant::now() + PATIENCE).await.expect("a token");
+        let first =
+            endpoint.bearers.bearer(DateTime::UNIX_EPOCH, Instant::now() + PATIENCE).await.expect("a token");
         endpoint.bearers.discard_refused(&first);
         assert_eq!(endpoint.ask().await, Ok("Bearer t1".to_owned()));
         endpoint.bearers.discard_refused(&first);

@@ -143,7 +143,7 @@ impl ProviderClient for ApnsClient {
         }
     }
 
-    async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+    async fn reach(&self, _now: DateTime<Utc>, deadline: Instant) -> Result<(), Outcome> {
         self.pool.reserve(deadline).await.map(drop).map_err(|error| without_answer(&error))
     }
 

@@ -127,7 +127,7 @@ impl FcmClient {
     async fn send_body(&self, body: &Bytes, traits: Traits, attempt: &Attempt<'_>) -> Outcome {
         let mut renewed = false;
         loop {
-            let bearer = match self.bearers.bearer(attempt.deadline).await {
+            let bearer = match self.bearers.bearer(attempt.now, attempt.deadline).await {
                 Ok(bearer) => bearer,
                 Err(error) => return without_token(error),
             };
@@ -165,8 +165,8 @@ impl ProviderClient for FcmClient {
         self.send_body(&body, prepared.traits(), attempt).await
     }
 
-    async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
-        self.bearers.bearer(deadline).await.map_err(without_token)?;
+    async fn reach(&self, now: DateTime<Utc>, deadline: Instant) -> Result<(), Outcome> {
+        self.bearers.bearer(now, deadline).await.map_err(without_token)?;
         self.pool.reserve(deadline).await.map(drop).map_err(|error| unanswered(&error))
     }
 

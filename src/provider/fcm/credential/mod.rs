@@ -1,6 +1,7 @@
-//! Fetches access tokens of Google with `yup-oauth2` (docs/providers.md#google-access-tokens): for a service account,
-//! a workload identity, or the account of this machine at the metadata server of Google Cloud.
+//! Fetches access tokens of Google (docs/providers.md#google-access-tokens): for a service account, or with `yup-oauth2`
+//! for a workload identity or the account of this machine at the metadata server of Google Cloud.
 
+mod assertion;
 mod external_account;
 mod refusal;
 mod service_account;
@@ -16,15 +17,16 @@ use hyper_util::rt::TokioExecutor;
 use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, Authenticator};
 use yup_oauth2::{
     ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsFlowOpts,
-    CustomHyperClientBuilder, ExternalAccountAuthenticator, ServiceAccountAuthenticator,
+    CustomHyperClientBuilder, ExternalAccountAuthenticator,
 };
 
 use super::bearer::{Fetch, Fetched, TokenError};
 use super::credential_settings::GoogleCredential;
 use crate::domain::Reason;
-use crate::domain::pem::{self, PemFault};
+use crate::domain::pem::PemFault;
 use crate::provider::Fingerprint;
 use crate::provider::proxy::{Connector, Proxy};
+use assertion::AssertionGrant;
 pub(super) use external_account::ExternalAccount;
 pub use external_account::ExternalAccountError;
 use refusal::{Step, token_error};
@@ -96,6 +98,9 @@ enum Kind {
 /// Connections with and without TLS that record the status of their answer.
 type Connections = StatusConnector<HttpsConnector<Connector>>;
 
+/// Sends the requests for access tokens.
+type Client = hyper_util::client::legacy::Client<Connections, String>;
+
 impl FcmCredential {
     /// Checks the credential. With `any_host`, tokens may be sent to hosts that are not Google's. The file of a service
     /// account names its project itself.
@@ -144,35 +149,25 @@ impl FcmCredential {
         };
         // The metadata server belongs to this machine, so a proxy can't reach it.
         let proxy = proxy.filter(|_| !matches!(self.kind, Kind::MetadataServer(_)));
-        let client = CustomHyperClientBuilder::from(client(tls, proxy, statuses.clone()));
+        let client = client(tls, proxy, statuses.clone());
         let authenticator = match self.kind {
             Kind::ServiceAccount(account) => {
-                let fault = pem::check(&account.key.private_key, "PRIVATE KEY").err();
-                let builder = ServiceAccountAuthenticator::with_client(account.key, client);
-                // The builder fails only on the private key, and its errors give no details.
-                builder
-                    .build()
-                    .await
-                    .map_err(|_| CredentialError::Key(fault.unwrap_or(PemFault::Content("an RSA key"))))?
+                let grant = Arc::new(AssertionGrant::new(account.key, client)?);
+                return Ok(Box::new(move |now| {
+                    let grant = Arc::clone(&grant);
+                    Box::pin(async move { grant.fetch(now).await })
+                }));
             }
             Kind::ExternalAccount(account) => {
+                let client = CustomHyperClientBuilder::from(client);
                 let builder = ExternalAccountAuthenticator::with_client(account.into_secret(), client);
                 builder.build().await.expect("building does no I/O")
             }
-            Kind::MetadataServer(url) => {
-                let options = ApplicationDefaultCredentialsFlowOpts { metadata_url: Some(url) };
-                match ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await {
-                    ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => {
-                        builder.build().await.expect("building does no I/O")
-                    }
-                    ApplicationDefaultCredentialsTypes::ServiceAccount(_) => {
-                        return Err(CredentialError::OtherCredential);
-                    }
-                }
-            }
+            Kind::MetadataServer(url) => metadata_authenticator(url, client).await?,
         };
         let shared = Arc::new((authenticator, statuses, steps, subject_token_file));
-        Ok(Box::new(move || {
+        // No time is stated in these requests, so no clock matters.
+        Ok(Box::new(move |_| {
             let shared = shared.clone();
             Box::pin(async move {
                 let (authenticator, statuses, steps, subject_token_file) = &*shared;
@@ -198,11 +193,21 @@ impl FcmCredential {
     }
 }
 
-fn client(
-    tls: &rustls::ClientConfig,
-    proxy: Option<Arc<Proxy>>,
-    statuses: Statuses,
-) -> hyper_util::client::legacy::Client<Connections, String> {
+async fn metadata_authenticator(
+    url: String,
+    client: Client,
+) -> Result<Authenticator<Connections>, CredentialError> {
+    let options = ApplicationDefaultCredentialsFlowOpts { metadata_url: Some(url) };
+    let client = CustomHyperClientBuilder::from(client);
+    match ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await {
+        ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => {
+            Ok(builder.build().await.expect("building does no I/O"))
+        }
+        ApplicationDefaultCredentialsTypes::ServiceAccount(_) => Err(CredentialError::OtherCredential),
+    }
+}
+
+fn client(tls: &rustls::ClientConfig, proxy: Option<Arc<Proxy>>, statuses: Statuses) -> Client {
     let mut tls = tls.clone();
     // The connector sets the ALPN protocols itself and requires an empty list.
     tls.alpn_protocols.clear();

@@ -33,11 +33,11 @@ impl Step {
         }
     }
 
-    fn unavailable(self, what: impl std::fmt::Display) -> TokenError {
+    pub(super) fn unavailable(self, what: impl std::fmt::Display) -> TokenError {
         TokenError::Unavailable(Reason::new(&format!("{}: {what}", self.as_str())))
     }
 
-    fn rejected(self, what: impl std::fmt::Display) -> TokenError {
+    pub(super) fn rejected(self, what: impl std::fmt::Display) -> TokenError {
         TokenError::Rejected(Reason::new(&format!("{}: {what}", self.as_str())))
     }
 }
@@ -65,7 +65,8 @@ pub(super) fn token_error(error: &Error, steps: &[Step], statuses: &[Option<Stat
     }
 }
 
-fn of_error_code(word: &AuthErrorCode) -> TokenError {
+/// Classifies an error code of RFC 6749 5.2.
+pub(super) fn of_error_code(word: &AuthErrorCode) -> TokenError {
     let reason = Reason::of_provider(word.as_str());
     match word {
         // RFC 8693 2.2.2: the audience is refused.
@@ -75,7 +76,8 @@ fn of_error_code(word: &AuthErrorCode) -> TokenError {
     }
 }
 
-fn of_status(step: Step, status: StatusCode) -> TokenError {
+/// Classifies an answer by its status alone.
+pub(super) fn of_status(step: Step, status: StatusCode) -> TokenError {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     match status.is_client_error() && !may_pass {

@@ -1,11 +1,22 @@
 //! A Google service account: parses the JSON file with the private key.
 
 use http::Uri;
-use yup_oauth2::ServiceAccountKey;
+use serde::Deserialize;
 
 use super::{CredentialError, is_project_id};
 use crate::domain::pem;
 use crate::provider::Fingerprint;
+
+/// What an access token is asked for with.
+#[derive(Deserialize)]
+pub(super) struct ServiceAccountKey {
+    /// An RSA key in PKCS#8 PEM.
+    pub(super) private_key: String,
+    pub(super) client_email: String,
+    /// The token endpoint.
+    pub(super) token_uri: String,
+    project_id: Option<String>,
+}
 
 /// The content of a service account's file, checked.
 pub(super) struct ServiceAccount {

@@ -2,6 +2,7 @@
 //! parts, each target has its own origin, and each message is sealed for its target.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http::header::CONTENT_TYPE;
 use http::uri::Authority;
 use http::{Request, StatusCode, Uri, Version};
@@ -176,7 +177,7 @@ impl ProviderClient for BeaconClient {
         }
     }
 
-    async fn reach(&self, deadline: Instant) -> Result<(), Outcome> {
+    async fn reach(&self, _now: DateTime<Utc>, deadline: Instant) -> Result<(), Outcome> {
         for (_, pool) in &self.pools {
             pool.reserve(deadline).await.map_err(|error| unanswered(&error))?;
         }
