@@ -34,6 +34,7 @@ mod service;
 mod simulator;
 mod stage;
 mod template;
+mod touches;
 mod usage;
 mod wait;
 mod watchdog;
