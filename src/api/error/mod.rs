@@ -315,7 +315,7 @@ impl ApiError {
         match self {
             Self::Unavailable(cause) => Problem {
                 cause,
-                ..Problem::new(ProblemCode::Unavailable, "The database is out of reach. Nothing was stored.")
+                ..Problem::new(ProblemCode::Unavailable, "The database does not answer. Nothing was stored.")
             },
             Self::Contended(cause) => {
                 let detail = "Other requests change the same devices at this moment. Nothing was stored.";
