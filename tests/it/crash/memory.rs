@@ -65,7 +65,7 @@ fn shapes() -> Vec<(&'static str, u16, Vec<u8>)> {
 }
 
 /// A figure of a process, in bytes.
-fn memory(pid: u32, name: &str) -> usize {
+pub(crate) fn memory(pid: u32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
