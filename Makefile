@@ -1,7 +1,7 @@
 # Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs, promtool and npm are
 # installed if missing.
 
-.PHONY: demo test fuzz bench check sqlx openapi man fmt
+.PHONY: demo test fuzz chaos bench check sqlx openapi man fmt
 
 # A build reads the committed .sqlx, whatever database the surroundings name.
 export SQLX_OFFLINE := true
@@ -22,6 +22,11 @@ test:
 # SEED=n: other requests; EXAMPLES=n: more or fewer.
 fuzz:
 	scripts/fuzz
+
+# Faults for minutes: nodes killed, Postgres restarted, receivers that fail. ROUNDS=n: more or fewer of them.
+chaos:
+	@scripts/ensure-postgres --tests
+	$(if $(ROUNDS),CHAOS_ROUNDS=$(ROUNDS)) cargo test --test it chaos:: -- --ignored --nocapture
 
 # How fast it is on this machine, beside what the machine allows. QUICK=1: within three minutes, after building;
 # ONLY=row,row: some rows.

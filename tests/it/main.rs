@@ -7,6 +7,7 @@
 
 mod alerts;
 mod batch;
+mod chaos;
 mod cleanups;
 mod crash;
 mod devices;
