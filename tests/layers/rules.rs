@@ -98,7 +98,7 @@ const MAY_WAIT: &[&str] = &[
 ];
 
 /// Reply statuses that are no errors.
-const SUCCESS: &[&str] = &["OK", "CREATED", "ACCEPTED", "NO_CONTENT"];
+const SUCCESS: &[&str] = &["OK", "CREATED", "ACCEPTED", "NO_CONTENT", "NOT_MODIFIED"];
 
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 100;
