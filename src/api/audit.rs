@@ -6,6 +6,7 @@ use http::Method;
 use http::header::LOCATION;
 
 use super::auth::CallerNote;
+use super::dashboard;
 use super::error::ProblemCode;
 use crate::telemetry::AuditedAction;
 
@@ -30,6 +31,27 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/v1/admin/cleanups", "cleanup.start"),
     ("DELETE", "/v1/admin/cleanups/{id}", "cleanup.cancel"),
     ("POST", "/v1/admin/cleanups/{id}/restore", "cleanup.restore"),
+    ("POST", dashboard::SESSION, SESSION_START),
+    ("DELETE", dashboard::SESSION, "session.end"),
+];
+/// Logged also if no key was recognised.
+const SESSION_START: &str = "session.start";
+/// What backends do all the time, and what an operator's action is if a page of the dashboard asks for it.
+const ACTIONS_OF_PAGES: &[(&str, &str, &str)] = &[
+    ("POST", "/v1/notifications", "notification.send"),
+    ("POST", "/v1/notifications/batch", "notification.send"),
+    ("POST", "/v1/notifications/cancel", "notification.cancel"),
+    ("DELETE", "/v1/notifications/{id}", "notification.cancel"),
+    ("PUT", "/v1/devices", "device.register"),
+    ("POST", "/v1/devices/import", "device.import"),
+    ("POST", "/v1/devices/unregister", "device.unregister"),
+    ("PATCH", "/v1/devices/{id}", "device.change"),
+    ("DELETE", "/v1/devices/{id}", "device.delete"),
+    ("POST", "/v1/devices/{id}/restore", "device.restore"),
+    ("POST", "/v1/topics/{topic}/subscribe", "topic.subscribe"),
+    ("POST", "/v1/topics/{topic}/unsubscribe", "topic.unsubscribe"),
+    ("DELETE", "/v1/topics/{topic}", "topic.delete"),
+    ("DELETE", "/v1/users/{user}", "user.erase"),
 ];
 /// Characters of an object that are logged: a lane with its app, or an id.
 const OBJECT_MAX: usize = 100;
@@ -39,27 +61,38 @@ const OBJECT_MAX: usize = 100;
 pub(super) struct PendingAction {
     name: &'static str,
     object: String,
+    via: Option<&'static str>,
 }
 
 impl PendingAction {
     /// The action that a request asks for; none: the request is not an operator's, or changes nothing.
-    pub(super) fn of(method: &Method, route: &str, path: &str) -> Option<Self> {
-        let found = ACTIONS.iter().find(|(of, at, _)| *of == method.as_str() && *at == route);
-        found.map(|(_, _, name)| Self { name, object: object(route, path) })
+    /// `of_page`: a page of the dashboard asks.
+    pub(super) fn of(method: &Method, route: &str, path: &str, of_page: bool) -> Option<Self> {
+        let of_pages = ACTIONS_OF_PAGES.iter().filter(|_| of_page);
+        let mut known = ACTIONS.iter().chain(of_pages);
+        let (_, _, name) = known.find(|(of, at, _)| *of == method.as_str() && *at == route)?;
+        let via = (of_page || route == dashboard::SESSION).then_some("dashboard");
+        Some(Self { name, object: object(route, path), via })
     }
 
-    /// Logs the action with its result, if a key was recognised.
+    /// Logs the action with its result, if a key was recognised. A try to log in is logged without one too.
     pub(super) fn log(mut self, caller: &CallerNote, problem: Option<ProblemCode>, response: &Response) {
-        let Some((app, key)) = caller.get() else { return };
+        let known = caller.get();
+        if known.is_none() && self.name != SESSION_START {
+            return;
+        }
+        let key = known.map_or_else(|| "unknown".to_owned(), |(_, key)| key.to_string());
         if let Some(made) = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()) {
             self.object = made.rsplit('/').next().map(plain).unwrap_or_default();
         }
         let action = AuditedAction {
-            key: &key.to_string(),
-            app: Some(&app.name),
+            key: &key,
+            app: known.map(|(app, _)| app.name.as_str()),
             action: self.name,
             object: &self.object,
             result: problem.map_or("done", ProblemCode::as_str),
+            via: self.via,
+            address: caller.address(),
         };
         action.log();
     }
@@ -84,6 +117,8 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::devices::lookup;
+    use crate::api::notifications::preview;
     use crate::api::openapi::tests::operations;
 
     #[test]
@@ -91,20 +126,26 @@ mod tests {
         let mut checked = 0;
         for (name, operation) in operations() {
             let (method, path) = name.split_once(' ').expect("a method and a path");
-            if operation["tags"][0] == "admin" && method != "get" {
-                let method = method.to_ascii_uppercase().parse().expect("a method");
-                assert!(PendingAction::of(&method, path, path).is_some(), "{name}");
-                checked += 1;
-            }
+            let is_admins = operation["tags"][0] == "admin";
+            let only_reads = method == "get" || [lookup::PATH, preview::PATH].contains(&path);
+            let method = method.to_ascii_uppercase().parse().expect("a method");
+            let is_action = |of_page| PendingAction::of(&method, path, path, of_page).is_some();
+            assert_eq!(
+                [is_action(false), is_action(true)],
+                [is_admins && !only_reads, !only_reads],
+                "{name}"
+            );
+            checked += usize::from(!only_reads);
         }
-        assert!(checked >= 6, "{checked}");
+        assert!(checked >= 20, "{checked}");
     }
 
     #[test]
     fn the_object_is_what_the_path_names_and_nothing_else() {
         let post = &Method::POST;
-        let of =
-            |route, path| PendingAction::of(post, route, path).map(|action| (action.name, action.object));
+        let of = |route, path| {
+            PendingAction::of(post, route, path, false).map(|action| (action.name, action.object))
+        };
         let pause = |object: &str| Some(("lane.pause", object.to_owned()));
         assert_eq!(of("/v1/admin/lanes/{lane}/pause", "/v1/admin/lanes/fcm/pause"), pause("fcm"));
         assert_eq!(of("/v1/admin/lanes/{lane}/pause", "/v1/admin/lanes/shop%2Ffcm/pause"), pause("shop/fcm"));

@@ -1,6 +1,7 @@
 //! Authenticates a request by its API key, and checks its scopes and rate limits. Runs before the body is read.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
@@ -8,11 +9,12 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::State;
+use super::dashboard::{self, DashboardCall};
 use super::error::{ApiError, KeyFault};
 use super::rates::RateExceeded;
 use super::request_trace::RequestTrace;
 use crate::domain::{App, KeyId, Scope, Scopes, TraceContext};
-use crate::registry::keys::{self, AuthenticationError};
+use crate::registry::keys::{self, ApiKey, AuthenticationError};
 
 /// What a route requires: a key with one of these scopes, or `admin`.
 pub trait Right: Send + Sync + 'static {
@@ -60,22 +62,47 @@ pub struct Caller<R> {
     pub scopes: Scopes,
     /// The span of the request. None: it is not recorded.
     pub trace: Option<TraceContext>,
+    /// Whole device tokens may be in the answer, if the scopes allow it. A page never shows them.
+    pub sees_tokens: bool,
     right: PhantomData<R>,
 }
 
-/// The caller for the request log, set when the key is recognised.
+/// The caller for the request log and the audit, set when the key is recognised.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CallerNote(Arc<OnceLock<(Arc<App>, KeyId, Scopes)>>);
+pub(super) struct CallerNote(Arc<NotedCaller>);
+
+#[derive(Debug, Default)]
+struct NotedCaller {
+    key: OnceLock<(Arc<App>, KeyId, Scopes)>,
+    address: OnceLock<IpAddr>,
+}
 
 impl CallerNote {
+    /// Notes the key. The first one counts.
+    pub(super) fn recognise(&self, app: &Arc<App>, key: KeyId, scopes: Scopes) {
+        self.0.key.get_or_init(|| (Arc::clone(app), key, scopes));
+    }
+
+    /// Notes the address of the client.
+    pub(super) fn come_from(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.0.address.get_or_init(|| address);
+        }
+    }
+
     /// The app and the key; none if no key was recognised.
     pub(super) fn get(&self) -> Option<(&App, KeyId)> {
-        self.0.get().map(|(app, key, _)| (&**app, *key))
+        self.0.key.get().map(|(app, key, _)| (&**app, *key))
+    }
+
+    /// The address of the client; none if it was not noted.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.0.address.get().copied()
     }
 
     /// Whether the request had a key with more scopes than an app's.
     pub(super) fn has_secret_key(&self) -> bool {
-        self.0.get().is_some_and(|(_, _, scopes)| !scopes.is_publishable())
+        self.0.key.get().is_some_and(|(_, _, scopes)| !scopes.is_publishable())
     }
 }
 
@@ -84,12 +111,18 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         state.rates.note_proxy(parts);
-        let secret = bearer(parts).map_err(ApiError::Unauthenticated)?;
-        let key = state.keys.authenticate(secret, &state.rates.unknown_keys(parts)).await?;
-        let key = key.ok_or(ApiError::Unauthenticated(KeyFault::Unknown))?;
+        let call = parts.extensions.get::<DashboardCall>();
+        let key = match call {
+            Some(call) => dashboard::session_key(call, parts, state).await?,
+            None => bearer_key(parts, state).await?,
+        };
         let app = state.apps.get(key.app).ok_or(ApiError::Unauthenticated(KeyFault::Unknown))?;
-        if let Some(CallerNote(note)) = parts.extensions.get() {
-            note.get_or_init(|| (Arc::clone(&app), key.id, key.scopes));
+        if let Some(note) = parts.extensions.get::<CallerNote>() {
+            note.recognise(&app, key.id, key.scopes);
+            // Only an operator's address is logged.
+            if !key.scopes.is_publishable() {
+                note.come_from(state.rates.client_address(parts));
+            }
         }
         if key.scopes.is_publishable() {
             state.rates.take_address(app.id, parts)?;
@@ -101,7 +134,8 @@ impl<R: Right> FromRequestParts<State> for Caller<R> {
         }
         let trace = parts.extensions.get::<RequestTrace>();
         let trace = trace.and_then(|trace| trace.context(!key.scopes.is_publishable()));
-        Ok(Self { app, key: key.id, scopes: key.scopes, trace, right: PhantomData })
+        let sees_tokens = call.is_none();
+        Ok(Self { app, key: key.id, scopes: key.scopes, trace, sees_tokens, right: PhantomData })
     }
 }
 
@@ -113,6 +147,12 @@ impl From<AuthenticationError<RateExceeded>> for ApiError {
             AuthenticationError::Store(error) => error.into(),
         }
     }
+}
+
+async fn bearer_key(parts: &Parts, state: &State) -> Result<ApiKey, ApiError> {
+    let secret = bearer(parts).map_err(ApiError::Unauthenticated)?;
+    let key = state.keys.authenticate(secret, &state.rates.unknown_keys(parts)).await?;
+    key.ok_or(ApiError::Unauthenticated(KeyFault::Unknown))
 }
 
 /// The secret in `Authorization: Bearer …`, if it has the form of one.

@@ -46,6 +46,21 @@ impl FromRequest<State> for DeviceBody {
     }
 }
 
+/// The most bytes of a body with an API key.
+const KEY_BYTES_MAX: usize = 4 << 10;
+
+/// The bytes of a body with an API key and a JSON `Content-Type`, at most [`KEY_BYTES_MAX`].
+#[derive(Debug)]
+pub struct KeyBody(pub Vec<u8>);
+
+impl FromRequest<State> for KeyBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &State) -> Result<Self, ApiError> {
+        read_json(request, KEY_BYTES_MAX).await.map(Self)
+    }
+}
+
 /// The query parameters of a call that takes no body. Its body may be missing, empty or `{}`. Members are refused as
 /// unknown, because a caller that sends some expects them to do something.
 #[derive(Debug)]

@@ -7,8 +7,10 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::routing::any;
 use tower::{ServiceExt, service_fn};
 
+use super::dashboard::{self, DashboardAnswer, DashboardCall};
 use super::error::{ApiError, NotFoundKind};
 use super::health::Health;
 use super::{State, Surface, pages, router, with_outer_layers};
@@ -46,10 +48,12 @@ impl ListenerRouter {
             }
             Surface::All | Surface::Public | Surface::Internal => {
                 let health = Arc::clone(health);
-                routes.fallback(move || {
+                let not_yet = move || {
                     let draining = health.is_draining();
                     async move { if draining { ApiError::ShuttingDown } else { ApiError::Starting } }
-                })
+                };
+                // The pages of the dashboard are there already, and would answer for its session too.
+                routes.route(dashboard::SESSION, any(not_yet.clone())).fallback(not_yet)
             }
         };
         let before = with_outer_layers(routes, Arc::clone(cors_origins), Arc::clone(metrics));
@@ -78,9 +82,19 @@ impl ListenerRouter {
     /// [`Self::open`] get all routes too.
     pub(super) fn service(&self) -> Router {
         let router = self.clone();
+        let has_dashboard = self.0.surface.has_dashboard();
         Router::new().fallback_service(service_fn(move |request: Request| {
+            let answer = has_dashboard.then(|| DashboardAnswer::to(request.uri()));
+            let request = if has_dashboard { DashboardCall::route(request) } else { request };
             let routes = router.0.after.get().unwrap_or(&router.0.before);
-            routes.clone().oneshot(request)
+            let answered = routes.clone().oneshot(request);
+            async move {
+                let response = answered.await?;
+                Ok(match answer {
+                    Some(answer) => answer.mark(response),
+                    None => response,
+                })
+            }
         }))
     }
 }

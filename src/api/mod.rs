@@ -8,6 +8,7 @@ pub mod auth;
 pub mod batch_permits;
 pub mod body;
 mod cors;
+mod dashboard;
 mod delivery;
 pub mod devices;
 mod docs;
@@ -158,6 +159,14 @@ pub enum Surface {
 }
 
 impl Surface {
+    /// Are the pages of the dashboard, and what they ask, answered? They are where operators are.
+    fn has_dashboard(self) -> bool {
+        match self {
+            Self::All | Self::Internal => true,
+            Self::Public | Self::Health | Self::InternalHealth => false,
+        }
+    }
+
     /// The key of the configuration that has the listener's address.
     fn listener(self) -> &'static str {
         match self {
@@ -203,6 +212,7 @@ pub fn router(state: State, surface: Surface) -> Router {
     measure::show_refusals(&state.metrics.http);
     let routes = documented_routes(Arc::clone(&state.health), Arc::clone(&state.metrics), surface);
     let routes = Router::from(routes).merge(pages(surface));
+    let routes = if surface.has_dashboard() { routes.merge(dashboard::routes()) } else { routes };
     let (origins, metrics) = (Arc::clone(&state.cors_origins), Arc::clone(&state.metrics));
     let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
     let tracer = state.tracer.clone();
@@ -213,7 +223,8 @@ pub fn router(state: State, surface: Surface) -> Router {
 fn pages<S: Clone + Send + Sync + 'static>(surface: Surface) -> Router<S> {
     match surface {
         Surface::Public => Router::new(),
-        Surface::All | Surface::Internal | Surface::Health | Surface::InternalHealth => docs::routes(),
+        Surface::All | Surface::Internal => docs::routes().merge(dashboard::pages()),
+        Surface::Health | Surface::InternalHealth => docs::routes(),
     }
 }
 

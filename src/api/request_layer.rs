@@ -15,6 +15,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::audit::PendingAction;
 use super::auth::CallerNote;
+use super::dashboard::DashboardCall;
 use super::devices;
 use super::drain_body;
 use super::error::{ApiError, ProblemCode, Repeat};
@@ -64,7 +65,10 @@ pub(super) async fn handle(
 
     let (head, body) = request.into_parts();
     let body_bytes = request_log::body_bytes(&head.headers);
-    let action = route.as_ref().and_then(|route| PendingAction::of(&method, route.as_str(), head.uri.path()));
+    let of_page = head.extensions.get::<DashboardCall>().is_some();
+    let action = route.as_ref();
+    let action =
+        action.and_then(|route| PendingAction::of(&method, route.as_str(), head.uri.path(), of_page));
     let refused = oversize(&head);
     let (body, unread) = drain_body::track(&head, body);
     let request = Request::from_parts(head, body);

@@ -59,7 +59,7 @@ async fn find(
     let user = user.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
     let found = users::find(&state.pool, caller.app.id, &user, DEVICES_MAX).await?;
     let found = found.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    let view = DeviceView::of(caller.scopes);
+    let view = DeviceView::of(&caller);
     let devices = found.devices.iter().map(|known| view.show(&state.installation, known, &[])).collect();
     let topics = found.topics.iter().map(TopicName::as_str).collect();
     Ok(Json(User { user: user.as_str(), devices, topics }).into_response())

@@ -9,7 +9,7 @@ pub(super) fn log<T, E>(action: &str, app: Option<&str>, object: &str, ended: &R
     let is_secret = object.starts_with("pushpost_");
     let object = if is_id && !is_secret { object } else { "" };
     let result = if ended.is_ok() { "done" } else { "failed" };
-    AuditedAction { key: "cli", app, action, object, result }.log();
+    AuditedAction { key: "cli", app, action, object, result, via: None, address: None }.log();
 }
 
 /// Runs a command, and logs it as [`log`] does.

@@ -32,6 +32,7 @@ mod receipt;
 mod retry;
 mod scheduled_audience;
 mod scope;
+mod sealed_text;
 mod send_time;
 mod short_text;
 mod target;

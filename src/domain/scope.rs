@@ -52,6 +52,11 @@ impl Scopes {
         }
     }
 
+    /// The list that has this scope alone.
+    pub fn only(scope: Scope) -> Self {
+        Self(scope.code())
+    }
+
     /// Does the list have this scope? `admin` does not imply other scopes here.
     pub fn has(self, scope: Scope) -> bool {
         self.0 & scope.code() != 0

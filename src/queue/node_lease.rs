@@ -105,6 +105,11 @@ impl NodeLease {
         NodeId(self.id.load(Ordering::Acquire))
     }
 
+    /// The host and the process id.
+    pub fn name(&self) -> &str {
+        &self.description.name
+    }
+
     /// Postgres's time, as of the last heartbeat.
     pub fn clock(&self) -> &Clock {
         &self.clock

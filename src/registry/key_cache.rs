@@ -1,6 +1,7 @@
 //! The look-ups of API keys of the last seconds, so that not every request needs one in the database.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,9 +18,14 @@ const CACHE_ENTRIES_MAX: usize = 10_000;
 /// SHA-256 of a secret with its prefix.
 pub(super) type SecretDigest = [u8; 32];
 
-/// The look-ups of the last seconds, by the digest of the secret.
-#[derive(Default)]
-pub(super) struct KeyCache(HashMap<SecretDigest, Entry>);
+/// The look-ups of the last seconds, by what was looked for: the digest of a secret, or the id of a key.
+pub(super) struct KeyCache<K>(HashMap<K, Entry>);
+
+impl<K> Default for KeyCache<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
 
 struct Entry {
     key: Option<ApiKey>,
@@ -27,22 +33,22 @@ struct Entry {
     is_refreshing: bool,
 }
 
-/// The cached look-up of a secret. `None` in a variant: the secret was unknown.
+/// A cached look-up. `None` in a variant: there was no such key.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum CachedKey {
     /// The look-up is valid.
     Fresh(Option<ApiKey>),
     /// Valid, but the request that gets this must repeat the look-up.
     Stale(Option<ApiKey>),
-    /// No longer valid; the secret belonged to a key.
+    /// No longer valid; there was a key.
     Expired,
     /// Not cached, or no longer valid.
     Missing,
 }
 
-impl KeyCache {
-    pub(super) fn get(&mut self, digest: &SecretDigest, now: Instant) -> CachedKey {
-        let Some(entry) = self.0.get_mut(digest) else { return CachedKey::Missing };
+impl<K: Eq + Hash> KeyCache<K> {
+    pub(super) fn get(&mut self, looked_for: &K, now: Instant) -> CachedKey {
+        let Some(entry) = self.0.get_mut(looked_for) else { return CachedKey::Missing };
         match now.saturating_duration_since(entry.looked_up_at) {
             age if age >= CACHE_AGE_MAX && entry.key.is_some() => CachedKey::Expired,
             age if age >= CACHE_AGE_MAX => CachedKey::Missing,
@@ -54,15 +60,15 @@ impl KeyCache {
         }
     }
 
-    pub(super) fn insert(&mut self, digest: SecretDigest, key: Option<ApiKey>, looked_up_at: Instant) {
-        if self.0.len() >= CACHE_ENTRIES_MAX && !self.0.contains_key(&digest) {
+    pub(super) fn insert(&mut self, looked_for: K, key: Option<ApiKey>, looked_up_at: Instant) {
+        if self.0.len() >= CACHE_ENTRIES_MAX && !self.0.contains_key(&looked_for) {
             self.make_room(looked_up_at);
         }
-        self.0.insert(digest, Entry { key, looked_up_at, is_refreshing: false });
+        self.0.insert(looked_for, Entry { key, looked_up_at, is_refreshing: false });
     }
 
-    pub(super) fn refresh_failed(&mut self, digest: &SecretDigest) {
-        if let Some(entry) = self.0.get_mut(digest) {
+    pub(super) fn refresh_failed(&mut self, looked_for: &K) {
+        if let Some(entry) = self.0.get_mut(looked_for) {
             entry.is_refreshing = false;
         }
     }

@@ -43,11 +43,27 @@ pub struct ApiKey {
     pub scopes: Scopes,
 }
 
+impl From<ValidKey> for ApiKey {
+    fn from(ValidKey { id, app, scopes }: ValidKey) -> Self {
+        Self { id, app, scopes }
+    }
+}
+
+/// A recognised key with what people call it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedKey {
+    /// Its id, app and scopes.
+    pub key: ApiKey,
+    /// The name to recognise it by, if it was given one.
+    pub name: Option<String>,
+}
+
 /// Recognises API keys by their secrets. Cheap to clone; clones share the cache.
 #[derive(Clone)]
 pub struct ApiKeys {
     pool: SessionPool,
-    cache: Arc<Mutex<KeyCache>>,
+    cache: Arc<Mutex<KeyCache<SecretDigest>>>,
+    by_id: Arc<Mutex<KeyCache<KeyId>>>,
     uncached_lookups: Arc<Semaphore>,
     uses: Arc<KeyUses>,
 }
@@ -115,6 +131,7 @@ impl ApiKeys {
         Self {
             pool,
             cache: Arc::default(),
+            by_id: Arc::default(),
             uncached_lookups: Arc::new(Semaphore::new(UNCACHED_LOOKUPS_MAX)),
             uses: Arc::default(),
         }
@@ -147,6 +164,50 @@ impl ApiKeys {
             CachedKey::Expired => Ok(self.look_up(digest).await?),
             CachedKey::Missing => self.look_up_uncached(digest, limit).await,
         }
+    }
+
+    /// Finds a key that a session names. None: it is revoked or expired. It takes at most 10 s until either is noticed.
+    ///
+    /// # Errors
+    /// Postgres is out of reach. There is no error while a valid look-up is cached.
+    pub async fn find(&self, id: KeyId) -> Result<Option<ApiKey>, store::Error> {
+        let cached = self.cache_by_id().get(&id, Instant::now());
+        match cached {
+            CachedKey::Fresh(key) => Ok(key),
+            CachedKey::Expired | CachedKey::Missing => self.look_up_id(id).await,
+            CachedKey::Stale(key) => match self.look_up_id(id).await {
+                Err(error) if error.is_unavailable() => {
+                    self.cache_by_id().refresh_failed(&id);
+                    Ok(key)
+                }
+                looked_up => looked_up,
+            },
+        }
+    }
+
+    async fn look_up_id(&self, id: KeyId) -> Result<Option<ApiKey>, store::Error> {
+        // The age of the entry counts from before the look-up.
+        let now = Instant::now();
+        let key = self.find_named(&[id]).await?.pop().map(|named| named.key);
+        self.cache_by_id().insert(id, key, now);
+        Ok(key)
+    }
+
+    /// Those of these keys that are neither revoked nor expired, with their names. They are looked up now.
+    ///
+    /// # Errors
+    /// Postgres is out of reach.
+    pub async fn find_named(&self, ids: &[KeyId]) -> Result<Vec<NamedKey>, store::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let found = store::keys::find_named(&mut conn, ids).await?;
+        drop(conn);
+        let named = found.into_iter().map(|(FoundKey { key, use_is_stored }, name)| {
+            if !use_is_stored {
+                self.uses.note(key.id);
+            }
+            NamedKey { key: key.into(), name }
+        });
+        Ok(named.collect())
     }
 
     /// Repeats a look-up. The cached one stays valid if Postgres is out of reach.
@@ -195,13 +256,17 @@ impl ApiKeys {
         if let Some(found) = found.filter(|found| !found.use_is_stored) {
             self.uses.note(found.key.id);
         }
-        let key = found.map(|FoundKey { key: ValidKey { id, app, scopes }, .. }| ApiKey { id, app, scopes });
+        let key = found.map(|found| ApiKey::from(found.key));
         self.cache().insert(digest, key, now);
         Ok(key)
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, KeyCache> {
+    fn cache(&self) -> std::sync::MutexGuard<'_, KeyCache<SecretDigest>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cache_by_id(&self) -> std::sync::MutexGuard<'_, KeyCache<KeyId>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

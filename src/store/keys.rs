@@ -96,6 +96,29 @@ pub async fn find_valid(conn: &mut Session, digest: &[u8; 32]) -> Result<Option<
     }))
 }
 
+/// Those of these keys that are neither revoked nor expired, with their names.
+///
+/// # Errors
+/// Postgres is out of reach, or a row holds an unknown value.
+pub async fn find_named(
+    conn: &mut Session,
+    keys: &[KeyId],
+) -> Result<Vec<(FoundKey, Option<String>)>, Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let rows = sqlx::query!(
+        r#"select key_id, app_id, name, scopes,
+                  last_used_at is not distinct from date_trunc('hour', now(), 'UTC') as "use_is_stored!"
+           from api_keys
+           where key_id = any($1) and revoked_at is null and coalesce(expires_at > now(), true)"#,
+        &keys
+    );
+    let rows = rows.fetch_all(conn).await?.into_iter().map(|row| {
+        let (id, app, scopes) = (KeyId(row.key_id), AppId(row.app_id), Scopes::from_code(row.scopes));
+        (FoundKey { key: ValidKey { id, app, scopes }, use_is_stored: row.use_is_stored }, row.name)
+    });
+    Ok(rows.collect())
+}
+
 /// Those of these keys that are neither revoked nor expired.
 ///
 /// # Errors

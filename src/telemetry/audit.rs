@@ -1,5 +1,7 @@
 //! The lines about what operators do (docs/logs.md#audit).
 
+use std::net::IpAddr;
+
 use super::AUDIT_TARGET;
 
 /// An operator's action that has ended.
@@ -15,12 +17,27 @@ pub struct AuditedAction<'a> {
     pub object: &'a str,
     /// `done`, or the code of the problem.
     pub result: &'a str,
+    /// `dashboard`, if a page of it asked; none: a call of the API, or a command.
+    pub via: Option<&'static str>,
+    /// The address of the client, where it is known.
+    pub address: Option<IpAddr>,
 }
 
 impl AuditedAction<'_> {
     /// Logs the action.
     pub fn log(&self) {
-        let Self { key, app, action, object, result } = self;
-        tracing::info!(target: AUDIT_TARGET, key, app, action, object, result, "operator's action ended");
+        let Self { key, app, action, object, result, via, address } = self;
+        let address = address.map(tracing::field::display);
+        tracing::info!(
+            target: AUDIT_TARGET,
+            key,
+            app,
+            action,
+            object,
+            result,
+            via,
+            address,
+            "operator's action ended"
+        );
     }
 }

@@ -10,6 +10,7 @@ mod batch;
 mod chaos;
 mod cleanups;
 mod crash;
+mod dashboard;
 mod devices;
 mod documents;
 mod event_streams;

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::auth::Caller;
 use crate::api::schema_enums;
 use crate::api::time::Timestamp;
-use crate::domain::{AppVersion, InstallationKey, Locale, Scope, Scopes, TimeZone, UserId};
+use crate::domain::{AppVersion, InstallationKey, Locale, Scope, TimeZone, UserId};
 use crate::registry::devices::DeviceWithTopics;
 use crate::registry::registration::IgnoredPart;
 
@@ -162,11 +163,12 @@ pub(super) struct LookupAnswer<'a> {
 }
 
 impl DeviceView {
-    /// The view of a key with these scopes.
-    pub(in crate::api) fn of(scopes: Scopes) -> Self {
+    /// The view of a caller.
+    pub(in crate::api) fn of<R>(caller: &Caller<R>) -> Self {
+        let scopes = caller.scopes;
         if scopes.is_publishable() {
             Self::App
-        } else if scopes.has(Scope::Devices) || scopes.has(Scope::Admin) {
+        } else if caller.sees_tokens && (scopes.has(Scope::Devices) || scopes.has(Scope::Admin)) {
             Self::Owner
         } else {
             Self::Reader

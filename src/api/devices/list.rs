@@ -45,7 +45,7 @@ pub(super) async fn list(
     let after = asked.after.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
     let found = device_list::list(&state.pool, caller.app.id, &filter, DeviceId(after), asked.limit).await?;
     let next_cursor = found.next.map(|next| asked.cursor(&state.installation, &next.0.to_be_bytes()));
-    let view = DeviceView::of(caller.scopes);
+    let view = DeviceView::of(&caller);
     let items = found.devices.iter().map(|known| view.show(&state.installation, known, &[])).collect();
     Ok(Json(DeviceList { items, next_cursor }).into_response())
 }

@@ -46,7 +46,7 @@ pub(super) async fn lookup(
     for (platform, token) in &tokens {
         by_platform.entry(*platform).or_default().push(token.clone());
     }
-    let view = DeviceView::of(caller.scopes);
+    let view = DeviceView::of(&caller);
     let mut found = Vec::new();
     for (platform, tokens) in by_platform {
         found.extend(devices::find_by_tokens(&state.pool, caller.app.id, platform, &tokens).await?);

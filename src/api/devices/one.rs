@@ -33,7 +33,7 @@ pub(super) async fn find(
     let id = id.device(&state.installation, caller.app.id)?;
     let known =
         devices::find(&state.pool, caller.app.id, id).await?.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    Ok(Json(DeviceView::of(caller.scopes).show(&state.installation, &known, &[])).into_response())
+    Ok(Json(DeviceView::of(&caller).show(&state.installation, &known, &[])).into_response())
 }
 
 /// Change a device
@@ -59,7 +59,7 @@ pub(super) async fn describe(
     let details = parameters.and(read)?;
     let known = devices::update(&state.pool, &caller.app, id, &details).await?;
     let known = known.ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    let view = DeviceView::of(caller.scopes);
+    let view = DeviceView::of(&caller);
     Ok(Json(view.show(&state.installation, &known, &details.ignored)).into_response())
 }
 
@@ -105,5 +105,5 @@ pub(super) async fn restore(
     let known = devices::restore(&state.pool, caller.app.id, id)
         .await?
         .ok_or(ApiError::NotFound(NotFoundKind::Id))?;
-    Ok(Json(DeviceView::of(caller.scopes).show(&state.installation, &known, &[])).into_response())
+    Ok(Json(DeviceView::of(&caller).show(&state.installation, &known, &[])).into_response())
 }

@@ -50,7 +50,7 @@ pub(super) async fn register(
     let registration = parameters.and(read)?;
     take_token_rate(&state, &caller, &registration.token)?;
     let registered = devices::register(&state.pool, &caller.app, &registration, who).await?;
-    let view = DeviceView::of(caller.scopes);
+    let view = DeviceView::of(&caller);
     let answer = view.show(&state.installation, &registered.known, &registered.ignored);
     let status = if registered.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(answer)).into_response())

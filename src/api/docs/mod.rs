@@ -49,6 +49,7 @@ documents! {
     "reasons" "Reasons",
     "configuration" "Configuration",
     "operations" "Operations",
+    "dashboard" "Dashboard",
     "metrics" "Metrics",
     "logs" "Logs",
     "traces" "Traces",

@@ -66,6 +66,8 @@ problem_codes! {
     UserTokenInvalid "user_token_invalid" UNAUTHORIZED "The user token is not valid",
     /// The key has none of the scopes that the operation needs.
     MissingScope "missing_scope" FORBIDDEN "The key may not do this",
+    /// A change that does not come from a page of the dashboard.
+    CrossSite "cross_site" FORBIDDEN "The request does not come from the dashboard",
     /// A field that the key may not set.
     ForbiddenField "forbidden_field" FORBIDDEN "The key may not set this",
     /// A topic that apps may not subscribe to.

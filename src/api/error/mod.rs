@@ -37,6 +37,9 @@ pub enum ApiError {
     /// The key has none of the scopes of which one would be enough.
     #[error("the key's scopes do not reach so far")]
     MissingScope(&'static [Scope]),
+    /// A change by the dashboard's session that no page of the dashboard asked for.
+    #[error("the request does not come from the dashboard")]
+    CrossSite(&'static str),
     /// An unknown path, or an id that is unknown or another app's.
     #[error("not found")]
     NotFound(NotFoundKind),
@@ -202,6 +205,7 @@ impl ApiError {
                 };
                 Problem::new(ProblemCode::MissingScope, detail).with("scopes", names)
             }
+            Self::CrossSite(detail) => Problem::new(ProblemCode::CrossSite, detail),
             Self::NotFound(kind) => {
                 let problem = Problem::new(ProblemCode::NotFound, kind.in_words());
                 match kind {

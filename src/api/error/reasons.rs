@@ -11,6 +11,10 @@ pub enum KeyFault {
     NoSecret,
     /// No key of an app of the configuration has this secret, or that key is revoked or expired.
     Unknown,
+    /// The dashboard has no session, or an ended one.
+    NoSession,
+    /// The dashboard's session has no valid key of the app.
+    NoSessionOfApp,
 }
 
 impl KeyFault {
@@ -30,6 +34,10 @@ impl KeyFault {
             Self::Unknown => {
                 "This key is unknown here, revoked or expired: `pushpost keys list` with the service's configuration lists \
                  the keys."
+            }
+            Self::NoSession => "There is no session, or it has ended: log in with a key.",
+            Self::NoSessionOfApp => {
+                "The session has no valid key of this app: log in with one. A key may have been revoked."
             }
         }
     }

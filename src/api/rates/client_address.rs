@@ -17,11 +17,22 @@ const IPV6_CLIENT: u128 = !0 << 64;
 
 /// The address that a request is counted by; none without a connection, as in tests.
 pub(super) fn address(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
+    full_address(request, trusted).map(counted)
+}
+
+/// Is the other end of the connection a trusted proxy?
+pub(super) fn has_trusted_peer(request: &Parts, trusted: &[Network]) -> bool {
+    let peer = request.extensions.get::<PeerAddress>();
+    peer.is_some_and(|PeerAddress(peer)| trusted.iter().any(|network| network.contains(*peer)))
+}
+
+/// The address of the client; none without a connection, as in tests.
+pub(super) fn full_address(request: &Parts, trusted: &[Network]) -> Option<IpAddr> {
     let PeerAddress(peer) = request.extensions.get()?;
     let values = request.headers.get_all(FORWARDED_FOR).iter();
     // Bytes, not text: invalid text from a client must not hide what a proxy added to the same line.
     let named: Vec<&[u8]> = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
-    Some(counted(origin(*peer, &named, trusted)))
+    Some(origin(*peer, &named, trusted).to_canonical())
 }
 
 /// The peer, if it sends `X-Forwarded-For` and is not trusted.

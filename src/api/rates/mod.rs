@@ -25,6 +25,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Look-ups of unknown keys per client and minute. Each one is a query. A client that repeats the same wrong key needs
 /// only one, because the result is cached.
 const UNKNOWN_KEYS_PER_MINUTE: u32 = 60;
+/// Tries to log in to the dashboard per client and minute. Each person needs one a day.
+const LOGINS_PER_MINUTE: u32 = 5;
 
 /// The limits, with the counts of their current time windows.
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ pub struct RateLimiter {
     by_address: Option<FixedWindows<(AppId, IpAddr)>>,
     by_token: Option<FixedWindows<(AppId, TokenDigest)>>,
     unknown_keys: Option<FixedWindows<IpAddr>>,
+    logins: Option<FixedWindows<IpAddr>>,
     trusted_proxies: Vec<Network>,
     untrusted_proxies: UntrustedProxies,
 }
@@ -48,6 +51,8 @@ pub enum RateScope {
     Token,
     /// Requests with an unknown key from one address, per minute.
     UnknownKeys,
+    /// Tries to log in to the dashboard from one address, per minute.
+    Logins,
 }
 
 impl RateScope {
@@ -55,7 +60,7 @@ impl RateScope {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Key => "key",
-            Self::Address | Self::UnknownKeys => "address",
+            Self::Address | Self::UnknownKeys | Self::Logins => "address",
             Self::Token => "token",
         }
     }
@@ -67,6 +72,7 @@ impl RateScope {
             Self::Address => "a minute from one address",
             Self::Token => "a minute about one device token",
             Self::UnknownKeys => "a minute with unknown keys from one address",
+            Self::Logins => "a minute to log in from one address",
         }
     }
 }
@@ -101,6 +107,7 @@ impl RateLimiter {
             by_address: register_per_minute.map(|limit| FixedWindows::new(limit, MINUTE)),
             by_token: register_per_minute.map(|limit| FixedWindows::new(limit, MINUTE)),
             unknown_keys: Some(FixedWindows::new(UNKNOWN_KEYS_PER_MINUTE, MINUTE)),
+            logins: Some(FixedWindows::new(LOGINS_PER_MINUTE, MINUTE)),
             trusted_proxies,
             untrusted_proxies: UntrustedProxies::default(),
         }
@@ -118,6 +125,27 @@ impl RateLimiter {
     pub(super) fn unknown_keys(&self, request: &Parts) -> UnknownKeyLimit<'_> {
         let client = client_address::address(request, &self.trusted_proxies);
         UnknownKeyLimit(self.unknown_keys.as_ref().zip(client))
+    }
+
+    /// Does the request come from a proxy that is believed about its clients?
+    pub(super) fn trusts_peer(&self, request: &Parts) -> bool {
+        client_address::has_trusted_peer(request, &self.trusted_proxies)
+    }
+
+    /// The address of the client, for the log. None: there is no connection, as in tests.
+    pub(super) fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        client_address::full_address(request, &self.trusted_proxies)
+    }
+
+    /// Counts a try to log in by its client address.
+    ///
+    /// # Errors
+    /// The limit is reached.
+    pub(super) fn take_login(&self, request: &Parts) -> Result<(), RateExceeded> {
+        match client_address::address(request, &self.trusted_proxies) {
+            Some(address) => take(self.logins.as_ref(), address, RateScope::Logins),
+            None => Ok(()),
+        }
     }
 
     /// Counts a request with a secret key.
