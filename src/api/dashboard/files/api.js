@@ -3,6 +3,9 @@
 /** @typedef {{app: string, key: string, name: string | null, admin: boolean}} AppSession */
 /** @typedef {{apps: AppSession[], version: string, node: string, ends_at: string}} Session */
 
+/** No answer takes longer: the service itself waits 15 s at most for Postgres, or for the receiver of a webhook. */
+const ANSWER_MS = 30_000;
+
 /** A refusal, as the service or the browser tells it. */
 export class Problem extends Error {
   /** @param {number} status 0: no answer came @param {Partial<Api.Problem>} told */
@@ -32,12 +35,10 @@ export function choose(app) {
 
 /** Whether there is a session. */
 export async function restore() {
-  try {
-    session = await request("GET", "/dashboard/session");
-  } catch (problem) {
-    if (!(problem instanceof Problem && problem.status === 401)) throw problem;
-    session = null;
-  }
+  session = await request("GET", "/dashboard/session").catch((problem) => {
+    if (problem.status === 401) return null;
+    throw problem;
+  });
   return session !== null;
 }
 
@@ -71,7 +72,8 @@ async function request(method, url, body) {
   if (session !== null && session.apps.length > 0) headers["X-Pushpost-App"] = current().app.app;
   if (method !== "GET") headers["X-Pushpost-Dashboard"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const init = { method, headers, body: body === undefined ? null : JSON.stringify(body) };
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  const init = { method, headers, signal, body: body === undefined ? null : JSON.stringify(body) };
   const answer = await fetch(url, init).catch(() => {
     throw new Problem(0, { detail: "The service did not answer. Is the node running, and the network up?" });
   });

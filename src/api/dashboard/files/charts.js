@@ -74,8 +74,6 @@ export function hour(minutes) {
 /** @param {Minute[]} minutes */
 function figuresTable(minutes) {
   const columns = ["Minute", "#Accepted", "#Failed", "#Late", "#Waiting", "#p95 ms"];
-  return table("Figures of each minute", columns, minutes.toReversed().map((minute) => ({ key: minute.at, cells: [
-    clock(new Date(minute.at)).slice(-8, -3),
-    ...[minute.accepted, minute.failed, minute.late, minute.waiting, minute.p95_ms].map(count),
-  ] })));
+  return table("Figures of each minute", columns, minutes.toReversed().map(({ at, accepted, failed, late, waiting, p95_ms }) => (
+    { key: at, cells: [clock(new Date(at)).slice(-8, -3), ...[accepted, failed, late, waiting, p95_ms].map(count)] })));
 }

@@ -71,10 +71,8 @@ function copy(old, node) {
   for (const { name, value } of node.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  for (const handler of HANDLERS) {
-    const [from, to] = [/** @type {HTMLElement} */ (node), /** @type {HTMLElement} */ (old)];
-    Object.assign(to, { [handler]: from[handler] });
-  }
+  const from = /** @type {HTMLElement} */ (node);
+  for (const handler of HANDLERS) Object.assign(old, { [handler]: from[handler] });
   update(old, ...node.childNodes);
 }
 

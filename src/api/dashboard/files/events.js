@@ -17,8 +17,6 @@ function sentence(type, data) {
   const notification = () => idLink("notifications", data.notification, short(data.notification));
   const devices = () => counted((data.devices?.length ?? 0) + (data.devices_omitted ?? 0), "device");
   switch (type) {
-    case "delivery.recorded":
-      return [notification(), ` ${outcomes(data.counts)}`, data.lane && [" in ", laneLink(data.lane)]];
     case "notification.done":
     case "notification.cancelled":
       return [notification(), data.label && ` “${data.label}”`, ` ${outcomes(data.counts)}`];

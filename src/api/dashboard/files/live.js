@@ -11,13 +11,16 @@ import { restore } from "./api.js";
  * @typedef {{at: string, accepted: number, failed: number, late: number, waiting: number | null, p95_ms: number | null}} Minute
  */
 
-const EVENT_TYPES = [
-  "delivery.recorded", "notification.done", "notification.cancelled", "device.quarantined", "device.restored",
-  "device.corrected", "lane.changed", "pruning.braked", "pruning.released", "credential.changed", "cleanup.done",
-  "node.started", "node.died", "key.created", "key.revoked", "webhook.failing", "webhook.recovered", "webhook.disabled",
+/** All but `delivery.recorded`: there may be thousands a second, and the end of their notification is told too. */
+export const EVENT_TYPES = [
+  "notification.done", "notification.cancelled", "device.quarantined", "device.restored", "device.corrected",
+  "lane.changed", "pruning.braked", "pruning.released", "credential.changed", "cleanup.done", "node.started",
+  "node.died", "key.created", "key.revoked", "webhook.failing", "webhook.recovered", "webhook.disabled",
   "webhook.set_aside", "admin.action",
 ];
 const EVENTS_KEPT = 50;
+/** Of them ends of notifications, so that these leave room for what happens rarely. */
+const ENDS_KEPT = 6;
 const MINUTES_KEPT = 60;
 /** Snapshots come each 2 s, so after 8 s the stream is silent. */
 const SILENCE_MS = 8_000;
@@ -39,6 +42,7 @@ export const live = {
 
 /** @type {Set<() => void>} */
 const listeners = new Set();
+let frame = 0;
 /** @type {EventSource | null} */
 let source = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -130,10 +134,17 @@ function keepMinutes(lane, told) {
 export function keepEvents(told, areOld = false) {
   const known = new Set(live.events.map(({ id }) => id));
   const added = told.filter(({ id }) => !known.has(id)).reverse();
-  live.events = (areOld ? [...live.events, ...added] : [...added, ...live.events]).slice(0, EVENTS_KEPT);
+  const all = areOld ? [...live.events, ...added] : [...added, ...live.events];
+  const ends = all.filter(({ type }) => type.startsWith("notification.")).slice(ENDS_KEPT);
+  live.events = all.filter((event) => !ends.includes(event)).slice(0, EVENTS_KEPT);
   tell();
 }
 
+/** Pages are drawn once a frame at most. */
 function tell() {
-  for (const listener of listeners) listener();
+  if (frame !== 0) return;
+  frame = requestAnimationFrame(() => {
+    frame = 0;
+    for (const listener of listeners) listener();
+  });
 }

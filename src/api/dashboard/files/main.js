@@ -64,9 +64,7 @@ async function render() {
       if (isFirst && isNew) arrive();
       isFirst = false;
     },
-    reload: () => {
-      if (!signal.aborted) render();
-    },
+    reload: () => void (signal.aborted || render()),
   };
   main.setAttribute("aria-busy", "true");
   try {
@@ -100,7 +98,7 @@ async function show(name, view) {
 /** @param {View} view */
 async function showLogin(view) {
   document.title = "Log in · Pushpost";
-  if (new URL(location.href).pathname !== "/dashboard/login") {
+  if (location.pathname !== "/dashboard/login") {
     unfollow();
     followed = "";
     update(place("top"));
@@ -130,14 +128,12 @@ function header(name) {
   const { session, app } = current();
   const rooms = Object.entries(ROOMS).filter(([, room]) => !room.isAdmin || app.admin);
   const onchange = (/** @type {Event} */ event) => {
-    const { value } = /** @type {HTMLSelectElement} */ (event.target);
-    if (value === "") return go("/dashboard/login");
-    choose(value);
-    go(`/dashboard/${name}`);
+    const chosen = /** @type {HTMLSelectElement} */ (event.target);
+    if (chosen.value !== "") choose(chosen.value);
+    go(chosen.value === "" ? "/dashboard/login" : `/dashboard/${name}`);
+    chosen.value = current().app.app;
   };
-  const leave = async () => {
-    await logOut().then(render, (problem) => notify(String(problem.message)));
-  };
+  const leave = () => logOut().then(render, (problem) => notify(String(problem.message)));
   update(place("top"),
     h("a.brand", { href: "/dashboard/" }, "pushpost"),
     h("label.unseen", { for: "app" }, "App"),

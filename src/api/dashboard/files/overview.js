@@ -5,7 +5,7 @@ import { spark } from "./charts.js";
 import { h } from "./dom.js";
 import { eventList } from "./events.js";
 import { count, counted, duration, percent, time } from "./format.js";
-import { keepEvents, live, onLive } from "./live.js";
+import { EVENT_TYPES, keepEvents, live, onLive } from "./live.js";
 import { laneActions } from "./lane_actions.js";
 import { advice, heading, laneLink, link, openLink, section, state, table } from "./widgets.js";
 
@@ -14,7 +14,7 @@ import { advice, heading, laneLink, link, openLink, section, state, table } from
 
 const EVENTS_SHOWN = 12;
 /** Events of the log that the page begins with are at most so old. */
-const EVENTS_SINCE_MS = 15 * 60_000;
+const EVENTS_SINCE_SECONDS = [900, 60, 5, 1];
 /** A node beats at least every 3 s. */
 const BEAT_LATE_SECONDS = 10;
 
@@ -23,11 +23,14 @@ export async function overview(view) {
   const draw = () => view.show(live.snapshot === null ? waiting() : page(live.snapshot));
   onLive(view.signal, draw);
   draw();
-  if (live.events.length === 0) {
-    const since = new Date(Date.now() - EVENTS_SINCE_MS).toISOString();
-    // A log that is off is told by the snapshot.
-    const told = await get(`events?since=${since}&devices=none&limit=200`).catch(() => null);
+  if (live.events.length > 0) return;
+  // The log is read forwards, so where much happens a shorter time has the latest. A log that is off is told by the snapshot.
+  for (const seconds of EVENTS_SINCE_SECONDS) {
+    const since = new Date(Date.now() - seconds * 1_000).toISOString();
+    const told = await get(`events${query({ type: EVENT_TYPES, since, limit: "1000" })}`).catch(() => null);
+    if (told?.has_more && seconds > 1) continue;
     if (told !== null && !view.signal.aborted) keepEvents(told.items, true);
+    return;
   }
 }
 
@@ -118,17 +121,20 @@ function figure(name, value, note) {
 
 /** @param {LiveLane[]} lanes */
 export function laneTable(lanes) {
-  const columns = ["Lane", "State", "#Waiting", "#Oldest", "#Rate/s", "#In flight", "#p95", "Last 60 min"];
-  if (current().app.admin) columns.push("");
-  return table("Lanes", columns, lanes.map((lane) => {
+  const buttons = current().app.admin ? [""] : [];
+  const columns = ["Lane", "State", "#Waiting", "#Oldest", "#Rate/s", "#In flight", "#p95", "Last 60 min", ...buttons];
+  // Told when a state changes, not when a figure does.
+  const states = h("p.unseen", { role: "status" }, lanes.map((lane) => `${lane.lane} is ${lane.state}. `));
+  const rows = lanes.map((lane) => {
     const path = `/dashboard/lanes/${encodeURIComponent(lane.lane)}`;
     const cells = [
       laneLink(lane.lane), state(lane.state), openLink(lane.estimated && "≈ ", count(lane.depth)), duration(lane.oldest_seconds),
       count(Math.round(lane.rate)), `${count(lane.in_flight)}/${count(lane.in_flight_max)}`,
       lane.p95_ms === null ? "–" : `${count(Math.round(lane.p95_ms))} ms`, link(path, spark(live.minutes.get(lane.lane))),
     ];
-    return { key: lane.lane, cells: [...cells, laneActions(lane)] };
-  }), "No lane is configured for this app.");
+    return { key: lane.lane, cells: [...cells, ...buttons.map(() => laneActions(lane))] };
+  });
+  return [states, table("Lanes", columns, rows, "No lane is configured for this app.")];
 }
 
 /** @param {Api.Node[]} nodes */
