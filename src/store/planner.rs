@@ -11,9 +11,16 @@ pub const QUEUE: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off"), ("jit", "off")];
 
 /// Settings for the committer of notifications with keys. `store_idempotency_keys` would be planned again for each batch, because
-/// a plan for one day looks cheaper than a plan that chooses the day when it runs.
-pub const ACCEPT_KEYED: [(&str, &str); 5] =
-    [QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], ("plan_cache_mode", "force_generic_plan")];
+/// a plan for one day looks cheaper than a plan that chooses the day when it runs. With many keys of the day before, its
+/// look-up would start two parallel workers for each batch: 19 ms instead of 3 ms for 60 notifications, measured.
+pub const ACCEPT_KEYED: [(&str, &str); 6] = [
+    QUEUE[0],
+    QUEUE[1],
+    QUEUE[2],
+    QUEUE[3],
+    ("plan_cache_mode", "force_generic_plan"),
+    ("max_parallel_workers_per_gather", "0"),
+];
 
 /// Settings for requests and commands. They read `jobs` too ([`super::status`], [`super::deliveries`]), and they sort
 /// lists of devices.

@@ -5,6 +5,7 @@ mod claims;
 mod hot_statements;
 mod idle;
 mod kept_plans;
+mod key_function;
 mod notify;
 mod partitions;
 mod plan_judge;
