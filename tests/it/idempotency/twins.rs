@@ -65,6 +65,11 @@ async fn twins_get_one_answer() {
 async fn any_interleaving_gives_one_notification_a_key() {
     let service = two_nodes().await;
     let s = service.key("send").await;
+    // Then their devices exist. A request that waits for another one's new device is answered 503 after 3 s, for instance
+    // while the disk is slow.
+    for token in ["f1", "other", "plain"] {
+        assert_eq!(ApiRequest::post(SEND, &body(token)).key(&s).of(&service).await.status, 202);
+    }
     for seed in seeds(&[1, 2, 3, 4]) {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut drawn = Vec::new();
