@@ -1,6 +1,7 @@
 //! The load on the API: notifications to one device each, over kept-alive connections.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -62,6 +63,16 @@ impl Load {
         request["priority"] = priority.into();
         request["idempotency_key"] = PLACE.into();
         Self::of(stage, devices, &request)
+    }
+
+    /// How many devices it is for.
+    pub(crate) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// The same to some of its devices, by position.
+    pub(crate) fn part(&self, devices: Range<usize>) -> Self {
+        Self { devices: self.devices[devices].into(), ..self.clone() }
     }
 
     /// Requests to one device each, joined to arrays of so many.

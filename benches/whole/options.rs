@@ -39,6 +39,8 @@ pub(crate) struct Sizes {
     pub(crate) idle: Duration,
     /// Pairs of an observed run and one without observers.
     pub(crate) pairs: u32,
+    /// Pairs of a run with idempotency keys and one without.
+    pub(crate) key_pairs: u32,
 }
 
 const WHOLE: Sizes = Sizes {
@@ -54,6 +56,7 @@ const WHOLE: Sizes = Sizes {
     imported: 1_000_000,
     idle: Duration::from_secs(30),
     pairs: 5,
+    key_pairs: 9,
 };
 
 const QUICK: Sizes = Sizes {
@@ -69,6 +72,7 @@ const QUICK: Sizes = Sizes {
     imported: 50_000,
     idle: Duration::from_secs(5),
     pairs: 1,
+    key_pairs: 1,
 };
 
 impl Options {

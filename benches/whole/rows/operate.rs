@@ -8,6 +8,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::broadcast::Broadcast;
+use super::median;
 use super::singles::{Played, play};
 use crate::load::Load;
 use crate::observers::{Collector, Scraper};
@@ -172,12 +173,4 @@ impl Run {
 fn per_million(cpu: &Cpu, number: u64) -> f64 {
     let used: Duration = cpu.dispatcher + cpu.postgres;
     used.as_secs_f64() * 1e6 / number as f64
-}
-
-/// The value in the middle.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }

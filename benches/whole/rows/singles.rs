@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::json;
 use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::broadcast::{bare_speed, mean};
@@ -81,33 +82,37 @@ pub(super) struct Played {
     pub(super) answered: Latencies,
 }
 
-/// Sends them all, until the last outcome is on record. `manner` says for the progress what is special.
+/// Sends the whole load, until the last outcome is on record. `manner` says for the progress what is special.
 pub(super) async fn play(
     bench: &Bench,
     stage: &Stage<'_>,
     load: &Load,
     manner: &str,
 ) -> anyhow::Result<Played> {
-    let singles = bench.sizes.singles;
+    let singles = load.len() as u64;
     bench.progress.begin(&format!("{} notifications to one device each{manner}", grouped(singles)));
+    let mut conn = stage.connect().await?;
+    let before = ended(stage, &mut conn).await?;
     let (meter, cpu_before, begun) = (stage.meter(), stage.meter().read()?, Instant::now());
     let limit = SHORT + Duration::from_secs(singles / SLOWEST);
     let answered = within(limit, "notifications to one device each", load.closed(CONNECTIONS)).await?;
     let accepted_in = begun.elapsed();
-    let mut conn = stage.connect().await?;
     until(SHORT, ASK, "the last outcomes", async || {
         let left: bool = sqlx::query_scalar("select exists (select from jobs)").fetch_one(&mut conn).await?;
         Ok((!left).then_some(()))
     })
     .await?;
     let (took, cpu) = (begun.elapsed(), meter.read()? - cpu_before);
-    let recorded: i64 =
-        sqlx::query_scalar("select coalesce(sum(accepted), 0) from receipts").fetch_one(&mut conn).await?;
+    let after = ended(stage, &mut conn).await?;
     conn.close().await?;
-    let sent = stage.simulator.counts().await?.accepted;
-    ensure!(
-        sent == singles && recorded.cast_unsigned() == singles,
-        "of {singles}, {sent} sent, {recorded} recorded"
-    );
+    let [sent, recorded] = [after[0] - before[0], after[1] - before[1]];
+    ensure!(sent == singles && recorded == singles, "of {singles}, {sent} sent, {recorded} recorded");
     Ok(Played { took, accepted_in, cpu, answered: answered.into_iter().collect() })
+}
+
+/// How many notifications the simulator has accepted, and how many are on record as accepted.
+async fn ended(stage: &Stage<'_>, conn: &mut PgConnection) -> anyhow::Result<[u64; 2]> {
+    let recorded: i64 =
+        sqlx::query_scalar("select coalesce(sum(accepted), 0) from receipts").fetch_one(conn).await?;
+    Ok([stage.simulator.counts().await?.accepted, recorded.cast_unsigned()])
 }
