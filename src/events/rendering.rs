@@ -18,7 +18,7 @@ use crate::store::{self, Session};
 /// which is what a client that reads nothing keeps in memory.
 const PAGE_DEVICES: u64 = 500;
 /// Devices that one event lists at most.
-const EVENT_DEVICES: usize = 500;
+const EVENT_DEVICES: usize = store::events::DEVICES_PER_FACT as usize;
 
 /// The receipts of a page.
 pub(super) struct Receipts {

@@ -7,8 +7,10 @@ use super::registration::{
     DeviceDetails, DeviceTopics, IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationKeys,
     SubscriptionChanges, UnsupportedDetail, claimed_device, end_bound_topics, settle_claim,
 };
-use super::subscriptions;
-use crate::domain::{App, AppId, DeviceId, DeviceToken, Platform, SubscriptionTerm, TopicName, UserId};
+use super::{quarantine_facts, subscriptions};
+use crate::domain::{
+    App, AppId, CorrectionCause, DeviceId, DeviceToken, Platform, SubscriptionTerm, TopicName, UserId,
+};
 use crate::store;
 use crate::store::devices::Device;
 use crate::store::{Session, SessionPool};
@@ -145,6 +147,9 @@ async fn update_once(
     }
     let changed: Vec<&Device> = locked.iter().chain([&device]).collect();
     store::devices::save_all(&mut transaction, &changed).await?;
+    // Of the locked devices, settling a claim quarantines those that were active. Their quarantine begins now.
+    let is_new = |old: &&Device| old.quarantine.as_ref().is_some_and(|quarantine| quarantine.at == now);
+    quarantine_facts::replaced(&mut transaction, app.id, locked.iter().filter(is_new).collect()).await?;
     if details.topics.is_some() || device.user != user_before {
         set_topics(&mut transaction, app, &device, details.topics.as_deref()).await?;
     }
@@ -169,6 +174,7 @@ pub async fn restore(
     let Some(mut device) = locked.into_iter().find(|device| device.id == id) else { return Ok(None) };
     if device.quarantine.take().is_some() {
         store::devices::save_all(&mut transaction, &[&device]).await?;
+        quarantine_facts::restored(&mut transaction, app, vec![id], CorrectionCause::Admin).await?;
     }
     let known = with_topics(&mut transaction, vec![device]).await?.pop();
     store::commits::commit(pool, transaction).await?;

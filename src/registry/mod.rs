@@ -7,6 +7,7 @@ pub mod import_check;
 mod key_cache;
 mod key_uses;
 pub mod keys;
+mod quarantine_facts;
 pub mod register;
 pub mod registration;
 mod subscriptions;

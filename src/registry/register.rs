@@ -10,8 +10,8 @@ use super::registration::{
     IgnoredPart, RegisteredInFuture, Registrar, Registration, RegistrationBatch, RegistrationKeys,
     RegistrationResult,
 };
-use super::subscriptions;
-use crate::domain::{App, DeviceId, TopicName, UserId};
+use super::{quarantine_facts, subscriptions};
+use crate::domain::{App, CorrectionCause, DeviceId, TopicName, UserId};
 use crate::store;
 use crate::store::commits::{self, TransactionMark};
 use crate::store::devices::{Device, TokenKey};
@@ -172,6 +172,9 @@ async fn write(
     if !changed.is_empty() {
         store::devices::save_all(conn, &changed).await?;
     }
+    let (restored, replaced) = devices.quarantine_changes();
+    quarantine_facts::restored(conn, app.id, restored, CorrectionCause::Registration).await?;
+    quarantine_facts::replaced(conn, app.id, replaced).await?;
     let changes = devices.subscription_changes();
     let refused = subscriptions::write(conn, app, work.caller, &changes).await?;
     if !refused.is_empty() {

@@ -57,6 +57,32 @@ pub fn assert_has(found: &Value, expected: &Value) {
     }
 }
 
+/// As [`assert_has`], with no further members anywhere.
+#[track_caller]
+pub fn assert_exact(found: &Value, expected: &Value) {
+    assert_has(found, expected);
+    assert_eq!(members(found), members(expected), "{found}");
+}
+
+/// The paths of all members, ascending.
+fn members(value: &Value) -> Vec<String> {
+    let below = |name: &str, value| {
+        members(value).into_iter().map(move |path| format!("{name}/{path}")).collect::<Vec<_>>()
+    };
+    let mut all: Vec<String> = match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| [vec![name.clone()], below(name, value)].concat())
+            .collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().flat_map(|(place, item)| below(&place.to_string(), item)).collect()
+        }
+        _ => Vec::new(),
+    };
+    all.sort();
+    all
+}
+
 /// A problem document with these faults, in this order, each with these members.
 #[track_caller]
 pub fn assert_problem(answer: &Answer, status: u16, code: &str, errors: &Value) {

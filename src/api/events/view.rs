@@ -96,7 +96,7 @@ impl View {
             user: device.user.as_ref().map(UserId::as_str),
             token_hint: device.token.hint(),
             reason: fact.reasons.get(*place).map(String::as_str),
-            evidence_at: fact.evidence_at.get(*place).copied().map(Timestamp),
+            evidence_at: fact.evidence_at.get(*place).copied().flatten().map(Timestamp),
         });
         QuarantinedData {
             cause: fact.cause.as_str(),

@@ -59,9 +59,10 @@ pub struct QuarantineFact {
     /// The reason of each device, in the order of the entry's devices.
     #[serde(default)]
     pub reasons: Vec<String>,
-    /// What each device was quarantined on: the time of the evidence, in the order of the entry's devices.
+    /// What each device was quarantined on: the time of the evidence, in the order of the entry's devices. None: there is no
+    /// evidence, because a registration replaced the device.
     #[serde(default)]
-    pub evidence_at: Vec<DateTime<Utc>>,
+    pub evidence_at: Vec<Option<DateTime<Utc>>>,
 }
 
 /// Devices that were restored or corrected for one cause.

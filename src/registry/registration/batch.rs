@@ -218,6 +218,21 @@ impl<'a> RegistrationBatch<'a> {
         self.entries.values().filter(is_changed).map(|entry| &entry.device).collect()
     }
 
+    /// Devices that leave their quarantine, and devices that get into one because another device replaces them. New devices
+    /// must have their ids.
+    pub fn quarantine_changes(&self) -> (Vec<DeviceId>, Vec<&Device>) {
+        let (mut restored, mut replaced) = (Vec::new(), Vec::new());
+        for Entry { device, stored, .. } in self.entries.values() {
+            let was_quarantined = stored.as_ref().is_some_and(|before| before.quarantine.is_some());
+            match (was_quarantined, &device.quarantine) {
+                (true, None) => restored.push(device.id),
+                (false, Some(_)) => replaced.push(device),
+                _ => {}
+            }
+        }
+        (restored, replaced)
+    }
+
     /// Sets the ids and creation times of new devices, once they are inserted.
     pub fn set_ids(&mut self, inserted: Vec<InsertedDevice>) {
         for InsertedDevice { token, id, created_at } in inserted {

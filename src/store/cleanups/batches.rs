@@ -8,11 +8,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{CleanupRun, RunRow, runs};
 use crate::domain::{
-    CleanupCounts, CleanupProblem, CleanupRunId, CleanupStatus, DeviceId, DottedVersion, Platform, Platforms,
-    PushpostReason,
+    CleanupCounts, CleanupProblem, CleanupRunId, CleanupStatus, CorrectionCause, DeviceId, DottedVersion,
+    FactKind, Platform, Platforms, PushpostReason, QuarantineCause,
 };
-use crate::store::Error;
-use crate::store::Session;
+use crate::store::events::DEVICES_PER_FACT;
+use crate::store::{Error, Session};
 
 /// The result of a batch over devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,7 +138,7 @@ pub async fn count_page(
 
 /// Quarantines those of the next `size` active devices of a locked run that match. The criteria are checked again after
 /// the devices are locked, so that a phone that registers meanwhile is spared. The evidence is the inactivity: a
-/// registration after its time brings the device back.
+/// registration after its time brings the device back. The event log is told.
 ///
 /// # Errors
 /// Postgres is out of reach. Nothing of the page is written then.
@@ -172,7 +172,14 @@ pub async fn quarantine_page(conn: &mut Session, run: &CleanupRun, size: i64) ->
           update devices
           set quarantined_at = now(), quarantine_reason = $8, evidence_at = $6, quarantine_run = $9
           where device_id = any(array(select device_id from still))
-          returning device_id)
+          returning device_id),
+        numbered as (select device_id, row_number() over () as place from changed where logs_events()),
+        facts as (
+          insert into event_outbox (app_id, kind, devices, fact)
+          select $1, $10, array_agg(device_id order by device_id),
+                 convert_to(json_build_object('cause', $11::text, 'run', $9::bigint, 'reasons', json_agg($8::text),
+                                              'evidence_at', json_agg($6::timestamptz))::text, 'UTF8')
+          from numbered group by (place - 1) / $12)
         select (select count(*) from page) as "seen!", (select max(device_id) from page) as last_seen,
                (select count(*) from changed) as "changed!",
                (select min(device_id) from (select device_id from wanted except select device_id from locked) skipped)
@@ -186,10 +193,16 @@ pub async fn quarantine_page(conn: &mut Session, run: &CleanupRun, size: i64) ->
         criteria.inactive_since,
         criteria.app_version_below,
         PushpostReason::Inactive.as_str(),
-        run.id.0
+        run.id.0,
+        FactKind::Quarantined.code(),
+        QuarantineCause::Inactive.as_str(),
+        DEVICES_PER_FACT
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    if row.changed > 0 {
+        conn.note_events();
+    }
     Ok(DeviceBatch {
         seen: row.seen,
         changed: row.changed,
@@ -199,7 +212,7 @@ pub async fn quarantine_page(conn: &mut Session, run: &CleanupRun, size: i64) ->
 }
 
 /// Restores the next `size` devices that a locked run quarantined and that are still quarantined by it. `device_id + 0` is
-/// what the index `devices_cleanup` has.
+/// what the index `devices_cleanup` has. The event log is told.
 ///
 /// # Errors
 /// Postgres is out of reach. Nothing of the page is written then.
@@ -216,7 +229,13 @@ pub async fn restore_page(conn: &mut Session, run: &CleanupRun, size: i64) -> Re
           update devices
           set quarantined_at = null, quarantine_reason = null, evidence_at = null, quarantine_run = null
           where device_id = any(array(select device_id from locked where quarantine_run = $1))
-          returning device_id)
+          returning device_id),
+        numbered as (select device_id, row_number() over () as place from changed where logs_events()),
+        facts as (
+          insert into event_outbox (app_id, kind, devices, fact)
+          select $4, $5, array_agg(device_id order by device_id),
+                 convert_to(json_build_object('cause', $6::text, 'run', $1::bigint)::text, 'UTF8')
+          from numbered group by (place - 1) / $7)
         select (select count(*) from page) as "seen!", (select max(device_id) from page) as last_seen,
                (select count(*) from changed) as "changed!",
                (select min(device_id) from (select device_id from page except select device_id from locked) skipped)
@@ -224,10 +243,17 @@ pub async fn restore_page(conn: &mut Session, run: &CleanupRun, size: i64) -> Re
         "#,
         run.id.0,
         run.reached.0,
-        size
+        size,
+        run.app.0,
+        FactKind::Restored.code(),
+        CorrectionCause::Run.as_str(),
+        DEVICES_PER_FACT
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    if row.changed > 0 {
+        conn.note_events();
+    }
     Ok(DeviceBatch {
         seen: row.seen,
         changed: row.changed,
@@ -236,14 +262,18 @@ pub async fn restore_page(conn: &mut Session, run: &CleanupRun, size: i64) -> Re
     })
 }
 
-/// Stores how far a locked run has come: its counts, its device, and how it stands. The status decides whether it has ended.
+/// Stores how far a locked run has come: its counts, its device, and how it stands. The status decides whether it has ended,
+/// which the event log is told.
 ///
 /// # Errors
 /// Postgres is out of reach.
 pub async fn save(conn: &mut Session, run: &CleanupRun) -> Result<(), Error> {
     let sample: Vec<i64> = run.sample.iter().map(|device| device.0).collect();
     sqlx::query!(
-        "update cleanup_runs
+        "with facts as (
+           insert into event_outbox (app_id, kind, fact)
+           select $13, $14, convert_to(json_build_object('run', $1::bigint)::text, 'UTF8') where $12 and logs_events())
+         update cleanup_runs
          set status = $2, reached_device_id = $3, scanned = $4, matched = $5, recently_quarantined = $6,
              quarantined = $7, restored = $8, sample = $9, problem = $10,
              counted_at = case when $11 then coalesce(counted_at, now()) end,
@@ -260,9 +290,12 @@ pub async fn save(conn: &mut Session, run: &CleanupRun) -> Result<(), Error> {
         &sample,
         run.problem.map(CleanupProblem::code),
         run.is_counted,
-        !CleanupStatus::is_active(run.status)
+        !CleanupStatus::is_active(run.status),
+        run.app.0,
+        FactKind::CleanupDone.code()
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    conn.note_events();
     Ok(())
 }

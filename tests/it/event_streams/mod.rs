@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod pages;
 mod places;
+mod stalled;
 mod streams;
 
 use std::time::Duration;
@@ -29,7 +30,12 @@ async fn page(service: &TestService, key: &str, query: &str) -> Value {
 }
 
 /// All events behind a place until now, with the cursor behind them.
-async fn all_after(service: &TestService, key: &str, filter: &str, begin: &str) -> (Vec<Value>, String) {
+pub(crate) async fn all_after(
+    service: &TestService,
+    key: &str,
+    filter: &str,
+    begin: &str,
+) -> (Vec<Value>, String) {
     let (mut events, mut begin) = (Vec::new(), begin.to_owned());
     loop {
         let page = page(service, key, &format!("{filter}{begin}")).await;
@@ -43,7 +49,7 @@ async fn all_after(service: &TestService, key: &str, filter: &str, begin: &str) 
 }
 
 /// All events of the filter, as soon as they are as wanted.
-async fn until_events(
+pub(crate) async fn until_events(
     service: &TestService,
     key: &str,
     filter: &str,
@@ -61,7 +67,7 @@ async fn until_events(
 }
 
 /// The events about a notification, as soon as it has ended in the log.
-async fn until_ended(service: &TestService, key: &str, id: &str) -> Vec<Value> {
+pub(crate) async fn until_ended(service: &TestService, key: &str, id: &str) -> Vec<Value> {
     let has_end = |events: &[Value]| types(events).iter().any(|each| each.starts_with("notification."));
     until_events(service, key, &format!("notification={id}"), has_end).await
 }
@@ -90,12 +96,12 @@ async fn tell_of_quarantine(service: &TestService, token: &str) {
         lane: Some(lane),
         run: None,
         reasons: vec!["Unregistered".to_owned()],
-        evidence_at: vec![DateTime::UNIX_EPOCH],
+        evidence_at: vec![Some(DateTime::UNIX_EPOCH)],
     };
     tell(service, FactKind::Quarantined, &[DeviceId(device)], fact).await;
 }
 
-fn types(events: &[Value]) -> Vec<&str> {
+pub(crate) fn types(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["type"].as_str().unwrap()).collect()
 }
 

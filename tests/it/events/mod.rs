@@ -1,7 +1,9 @@
 //! The event log on a real Postgres (docs/queue.md#event-log).
 
 mod endings;
+mod facts;
 mod interleaving;
+mod missing_day;
 mod outbox;
 mod retention;
 

@@ -30,6 +30,10 @@ impl TestService {
         self.ask(&self.backend, Method::PUT, path, Some(body)).await
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.ask(&self.backend, Method::PATCH, path, Some(body)).await
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.ask(&self.backend, Method::DELETE, path, None).await
     }
@@ -37,6 +41,11 @@ impl TestService {
     /// Asks with an operator's key.
     pub async fn by_admin(&self, method: Method, path: &str) -> Answer {
         self.ask(&self.admin, method, path, None).await
+    }
+
+    /// Posts with an operator's key.
+    pub async fn post_by_admin(&self, path: &str, body: Value) -> Answer {
+        self.ask(&self.admin, Method::POST, path, Some(body)).await
     }
 
     /// Asks with the key that phones have.
