@@ -18,8 +18,8 @@ use super::limits::quota::Quota;
 use crate::domain::{LaneId, Reason};
 use crate::provider::Fingerprint;
 use crate::pruning::PruningGuard;
-use crate::store;
-use crate::store::lanes::{LaneReport, StoredLaneState};
+use crate::store::lanes::{LaneReport, StoredLaneState, TriedCredential};
+use crate::store::{self, Session};
 use crate::telemetry::metrics::RefreshGuard;
 
 /// Longest time until a node reads what is stored. Only an operator's decision has a notification, and takes effect at once
@@ -77,7 +77,7 @@ async fn exchange(context: &LaneContext, lanes: &mut [SyncedLane]) -> Result<boo
     let stored = store::lanes::report(&mut conn, context.node_lease.id(), &reports).await?;
     let stored: HashMap<LaneId, StoredLaneState> = stored.into_iter().map(|one| (one.lane, one)).collect();
     let mut changed = false;
-    for lane in lanes {
+    for lane in lanes.iter_mut() {
         if let Some(stored) = stored.get(&lane.gate.lane()) {
             // Before the gate opens for the first time, so that no attempt is made without knowing of an engaged guard.
             if lane.guard.read(stored.pruning_guard.as_ref(), asked_at) {
@@ -86,7 +86,30 @@ async fn exchange(context: &LaneContext, lanes: &mut [SyncedLane]) -> Result<boo
             changed |= lane.read(stored);
         }
     }
+    tell_credentials(&mut conn, lanes).await?;
     Ok(changed)
+}
+
+/// Tells the event log of the candidates that were taken or refused since the last time.
+async fn tell_credentials(conn: &mut Session, lanes: &[SyncedLane]) -> Result<(), store::Error> {
+    for lane in lanes {
+        let untold = lane.credentials.take_untold();
+        if untold.is_empty() {
+            continue;
+        }
+        let tried = untold.iter().map(|trial| TriedCredential {
+            lane: lane.gate.lane(),
+            fingerprint: trial.fingerprint.0.to_vec(),
+            result: trial.result,
+            reason: trial.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+        });
+        let tried: Vec<TriedCredential> = tried.collect();
+        if let Err(error) = store::lanes::tell_credentials(conn, &tried).await {
+            lane.credentials.put_back_untold(untold);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// The parts of a lane that are synchronised, and what was last reported and read.

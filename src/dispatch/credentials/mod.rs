@@ -22,7 +22,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::health::LaneGate;
 use super::limits::quota::{LaneQuota, Quota};
 use super::rendered::SenderNumber;
-use crate::domain::Reason;
+use crate::domain::{CredentialResult, Reason};
 use crate::provider::{Fingerprint, Sender, SenderMetrics};
 
 /// First pause before a candidate that could not be tried is tried again; it doubles each time.
@@ -43,6 +43,19 @@ pub struct LaneCredentials {
     changed: Notify,
     /// What the senders count in. Empty until the lane starts.
     metrics: OnceLock<Arc<SenderMetrics>>,
+    /// Candidates that were taken or refused, and that the event log was not told of yet.
+    untold: Mutex<Vec<CredentialTrial>>,
+}
+
+/// What became of a candidate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct CredentialTrial {
+    /// Of the candidate.
+    pub(super) fingerprint: Fingerprint,
+    /// Whether the provider took it.
+    pub(super) result: CredentialResult,
+    /// Why the provider refused it.
+    pub(super) reason: Option<Reason>,
 }
 
 struct Inner {
@@ -99,8 +112,8 @@ impl LaneCredentials {
         let lane_quota = Arc::new(LaneQuota::new(quota.clone()));
         let current = Arc::new(NumberedSender::new(SenderNumber(0), current, quota));
         let inner = Inner { current, candidate: None, retired: Vec::new(), last_number: SenderNumber(0) };
-        let (changed, metrics) = (Notify::new(), OnceLock::new());
-        Self { name, inner: Mutex::new(inner), quota: lane_quota, changed, metrics }
+        let (changed, metrics, untold) = (Notify::new(), OnceLock::new(), Mutex::default());
+        Self { name, inner: Mutex::new(inner), quota: lane_quota, changed, metrics, untold }
     }
 
     /// Has the present sender and later ones count what they do. Called once, before the first attempt.
@@ -224,6 +237,8 @@ impl LaneCredentials {
             std::mem::replace(&mut candidate.is_refused, true)
         });
         if before == Some(false) {
+            let (fingerprint, reason) = (numbered.fingerprint(), Some(why.clone()));
+            self.untold().push(CredentialTrial { fingerprint, result: CredentialResult::Refused, reason });
             tracing::error!(
                 lane = self.name,
                 reason = why.as_str(),
@@ -244,9 +259,12 @@ impl LaneCredentials {
         let old = std::mem::replace(&mut inner.current, candidate.numbered);
         inner.retired.push(old);
         // Under the lock, so that attempts with the new sender have a later generation than all answers to the old one.
-        gate.credential_changed(inner.current.fingerprint());
+        let fingerprint = inner.current.fingerprint();
+        gate.credential_changed(fingerprint);
         self.quota.replace(inner.current.quota.clone());
         drop(inner);
+        let taken = CredentialTrial { fingerprint, result: CredentialResult::Taken, reason: None };
+        self.untold().push(taken);
         tracing::info!(lane = self.name, "lane sends with its new credential, which the provider took");
         self.changed.notify_one();
         true
@@ -263,6 +281,20 @@ impl LaneCredentials {
         let reach = inner.candidate.as_ref();
         let reach = reach.and_then(|known| Some((Arc::clone(&known.numbered), known.reach_at?)));
         Work { close, reach }
+    }
+
+    /// Takes what the event log is to be told.
+    pub(super) fn take_untold(&self) -> Vec<CredentialTrial> {
+        std::mem::take(&mut *self.untold())
+    }
+
+    /// Puts back what the event log could not be told.
+    pub(super) fn put_back_untold(&self, trials: Vec<CredentialTrial>) {
+        self.untold().splice(0..0, trials);
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Vec<CredentialTrial>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -25,6 +25,11 @@ impl SessionPool {
 }
 
 impl Session {
+    /// False: the configuration keeps no events.
+    pub fn logs_events(&self) -> bool {
+        self.pool.shared.logs_events.load(Ordering::Acquire)
+    }
+
     /// Notes that a statement of this session has written to the event log's outbox. The node's sequencer learns of it: at
     /// once, or after the commit of the present transaction.
     pub(in crate::store) fn note_events(&mut self) {
