@@ -8,6 +8,8 @@ use http::header::LOCATION;
 use super::auth::CallerNote;
 use super::dashboard;
 use super::error::ProblemCode;
+use crate::events::tell_action;
+use crate::store::SessionPool;
 use crate::telemetry::AuditedAction;
 
 /// The operators' calls that change something: method, route and the action's name.
@@ -64,6 +66,13 @@ pub(super) struct PendingAction {
     via: Option<&'static str>,
 }
 
+/// An operator's action that has ended.
+#[derive(Debug)]
+pub(super) struct EndedAction {
+    action: PendingAction,
+    result: &'static str,
+}
+
 impl PendingAction {
     /// The action that a request asks for; none: the request is not an operator's, or changes nothing.
     /// `of_page`: a page of the dashboard asks.
@@ -75,26 +84,38 @@ impl PendingAction {
         Some(Self { name, object: object(route, path), via })
     }
 
-    /// Logs the action with its result, if a key was recognised. A try to log in is logged without one too.
-    pub(super) fn log(mut self, caller: &CallerNote, problem: Option<ProblemCode>, response: &Response) {
-        let known = caller.get();
-        if known.is_none() && self.name != SESSION_START {
-            return;
-        }
-        let key = known.map_or_else(|| "unknown".to_owned(), |(_, key)| key.to_string());
+    /// The action with its result.
+    pub(super) fn end(mut self, problem: Option<ProblemCode>, response: &Response) -> EndedAction {
         if let Some(made) = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()) {
             self.object = made.rsplit('/').next().map(plain).unwrap_or_default();
         }
+        EndedAction { action: self, result: problem.map_or("done", ProblemCode::as_str) }
+    }
+}
+
+impl EndedAction {
+    /// Logs the action, if a key was recognised, and tells the event log of the key's app. A try to log in is logged without a
+    /// key too. It is told to no app, because anyone can try.
+    pub(super) async fn log(&self, events: Option<&SessionPool>, caller: &CallerNote) {
+        let PendingAction { name, object, via } = &self.action;
+        let known = caller.get();
+        if known.is_none() && *name != SESSION_START {
+            return;
+        }
+        let key = known.map_or_else(|| "unknown".to_owned(), |(_, key)| key.to_string());
         let action = AuditedAction {
             key: &key,
             app: known.map(|(app, _)| app.name.as_str()),
-            action: self.name,
-            object: &self.object,
-            result: problem.map_or("done", ProblemCode::as_str),
-            via: self.via,
+            action: name,
+            object,
+            result: self.result,
+            via: *via,
             address: caller.address(),
         };
         action.log();
+        if let Some(pool) = events.filter(|_| known.is_some()) {
+            tell_action(pool, &action).await;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tower::{ServiceExt, service_fn};
 use super::dashboard::{self, DashboardAnswer, DashboardCall};
 use super::error::{ApiError, NotFoundKind};
 use super::health::Health;
+use super::request_layer::RequestLayer;
 use super::{State, Surface, pages, router, with_outer_layers};
 use crate::domain::Origin;
 use crate::telemetry::metrics::{Gauge, Metrics};
@@ -56,7 +57,8 @@ impl ListenerRouter {
                 routes.route(dashboard::SESSION, any(not_yet.clone())).fallback(not_yet)
             }
         };
-        let before = with_outer_layers(routes, Arc::clone(cors_origins), Arc::clone(metrics));
+        let before =
+            with_outer_layers(routes, Arc::clone(cors_origins), RequestLayer::new(Arc::clone(metrics)));
         let connections = metrics.http.connections(surface.listener());
         Self(Arc::new(Inner { surface, before, after: OnceLock::new(), connections }))
     }

@@ -68,6 +68,7 @@ use error::{ApiError, NotFoundKind};
 use metrics::MetricsAccess;
 use parse_pool::ParsePool;
 use rates::RateLimiter;
+use request_layer::RequestLayer;
 
 pub use listener_router::ListenerRouter;
 pub use serve::serve;
@@ -213,10 +214,12 @@ pub fn router(state: State, surface: Surface) -> Router {
     let routes = documented_routes(Arc::clone(&state.health), Arc::clone(&state.metrics), surface);
     let routes = Router::from(routes).merge(pages(surface));
     let routes = if surface.has_dashboard() { routes.merge(dashboard::routes()) } else { routes };
-    let (origins, metrics) = (Arc::clone(&state.cors_origins), Arc::clone(&state.metrics));
+    let origins = Arc::clone(&state.cors_origins);
+    let events = state.events.is_some().then(|| state.pool.clone());
+    let layer = RequestLayer { metrics: Arc::clone(&state.metrics), events };
     let routes = routes.fallback(|| async { ApiError::NotFound(NotFoundKind::Path) });
     let tracer = state.tracer.clone();
-    trace_layer::wrap(with_outer_layers(routes.with_state(state), origins, metrics), &tracer)
+    trace_layer::wrap(with_outer_layers(routes.with_state(state), origins, layer), &tracer)
 }
 
 /// The pages for people, which are not in the OpenAPI document. On a node with a listener for operators they are only there.
@@ -229,12 +232,12 @@ fn pages<S: Clone + Send + Sync + 'static>(surface: Surface) -> Router<S> {
 }
 
 /// Adds the layers that every answer passes, also the answers of a node that is starting.
-fn with_outer_layers(routes: Router, origins: cors::Origins, metrics: Arc<Metrics>) -> Router {
+fn with_outer_layers(routes: Router, origins: cors::Origins, layer: RequestLayer) -> Router {
     if origins.is_empty() {
-        return request_layer::wrap(routes, metrics);
+        return request_layer::wrap(routes, layer);
     }
     let preflight = from_fn_with_state(Arc::clone(&origins), cors::preflight);
-    request_layer::wrap(routes.layer(preflight), metrics).layer(from_fn_with_state(origins, cors::mark))
+    request_layer::wrap(routes.layer(preflight), layer).layer(from_fn_with_state(origins, cors::mark))
 }
 
 /// The one list of routes: the router and the OpenAPI document are made of it.

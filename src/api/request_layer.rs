@@ -25,7 +25,7 @@ use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
 use super::request_log::{self, AnsweredRequest};
 use super::request_trace::RequestTrace;
-use crate::store::DatabaseTime;
+use crate::store::{DatabaseTime, SessionPool};
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of path and query at most: enough for the longest filters of a list.
@@ -43,14 +43,30 @@ const STREAMS: &[&str] = &[devices::import::PATH];
 #[error("a handler panicked")]
 struct Panicked;
 
+/// What the layer writes to beside its log lines.
+#[derive(Clone, Debug)]
+pub(super) struct RequestLayer {
+    /// Where requests are counted.
+    pub(super) metrics: Arc<Metrics>,
+    /// Where operators' actions are told to the event log. None: there is none.
+    pub(super) events: Option<SessionPool>,
+}
+
+impl RequestLayer {
+    /// A layer without an event log.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, events: None }
+    }
+}
+
 /// Wraps every route, known or not.
-pub(super) fn wrap(routes: Router, metrics: Arc<Metrics>) -> Router {
-    routes.layer(axum::middleware::from_fn_with_state(metrics, handle))
+pub(super) fn wrap(routes: Router, layer: RequestLayer) -> Router {
+    routes.layer(axum::middleware::from_fn_with_state(layer, handle))
 }
 
 /// Handles one request within the layer.
 pub(super) async fn handle(
-    extract::State(metrics): extract::State<Arc<Metrics>>,
+    extract::State(layer): extract::State<RequestLayer>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -96,7 +112,8 @@ pub(super) async fn handle(
     let route = route.as_ref().map(MatchedPath::as_str);
     let (mut response, problem) = with_problem(response, &id, route.unwrap_or("-"));
     if let Some(action) = action {
-        action.log(&note, problem, &response);
+        let ended = action.end(problem, &response);
+        ended.log(layer.events.as_ref(), &note).await;
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -117,7 +134,7 @@ pub(super) async fn handle(
         trace,
     };
     request.log();
-    measure::measure(&metrics.http, &method, route, problem, response, started)
+    measure::measure(&layer.metrics.http, &method, route, problem, response, started)
 }
 
 /// What a repeat of a request does, which may have been carried out. None: it writes nothing.

@@ -154,7 +154,10 @@ async fn a_panic_is_a_500_that_tells_nothing() {
                 }
             }),
         )
-        .layer(axum::middleware::from_fn_with_state(Metrics::new(), request_layer::handle));
+        .layer(axum::middleware::from_fn_with_state(
+            RequestLayer::new(Metrics::new()),
+            request_layer::handle,
+        ));
     let response = panicking.oneshot(Request::get("/").body(Body::empty()).expect("a request")).await;
     let document = problem(response.expect("infallible")).await;
     assert_eq!(document["code"], "internal");
@@ -176,7 +179,10 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
         ("DELETE", "/v1/devices/{id}", "outcome_unknown", "nothing is done twice."),
     ] {
         let stuck = Router::new().route(path, any(std::future::pending::<()>));
-        let stuck = stuck.layer(axum::middleware::from_fn_with_state(Metrics::new(), request_layer::handle));
+        let stuck = stuck.layer(axum::middleware::from_fn_with_state(
+            RequestLayer::new(Metrics::new()),
+            request_layer::handle,
+        ));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
         let response = stuck.oneshot(request).await.expect("infallible");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

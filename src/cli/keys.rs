@@ -96,6 +96,7 @@ impl Create {
         let created = self.create(&database).await;
         let id = created.as_ref().map(|created| created.id.to_string()).unwrap_or_default();
         audit::log("keys.create", Some(&self.app), &id, &created);
+        audit::tell(&database, "keys.create", Some(&self.app), &id, &created).await;
         let place = location(&config, &database);
         database.close().await?;
         let CreatedKey { id, secret, expires_at } = created?;
@@ -164,6 +165,10 @@ impl Revoke {
         })?;
         let database = open(&self.config.load()?, SchemaAccess::Use).await?;
         let found = Self::revoke(&database, id).await;
+        if let Ok(found) = &found {
+            let app = found.as_ref().map(|key| key.app.as_str());
+            audit::tell(&database, "keys.revoke", app, &self.id, &found.as_ref().ok_or(())).await;
+        }
         database.close().await?;
         let found = found?;
         audit::log("keys.revoke", None, &self.id, &found.as_ref().ok_or(()));

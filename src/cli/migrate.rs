@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::audit::audited;
+use super::audit::{self, audited};
 use super::command_error::CommandError;
 use super::config_args::ConfigArgs;
 use super::{output, progress};
@@ -40,6 +40,9 @@ impl MigrateArgs {
             true => pending(&database).await,
             false => progress::watched("applying migrations", database.admit(access)).await,
         };
+        if !self.check {
+            audit::tell(&database, "schema.migrate", None, "", &names).await;
+        }
         database.close().await?;
         let names = names?;
         let what = if self.check { "pending" } else { "applied" };

@@ -5,6 +5,7 @@
 //! posts to receivers what they have not got yet. What an event looks like as JSON is the API's matter, which hands in an
 //! [`EventWriter`].
 
+mod actions;
 mod candidates;
 mod event;
 mod reader;
@@ -13,6 +14,7 @@ pub mod sequencer;
 pub mod streams;
 pub mod webhooks;
 
+pub use actions::tell_action;
 pub use event::{DeviceDetail, Devices, Event, EventData, RecordedReceipt};
 pub use reader::{EventFilter, EventPage, EventReader, EventWriter, ReadError, WrittenEvent};
 

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{AppId, KeyId, Scopes};
+use super::events::{self, NewFact};
+use crate::domain::{AppId, FactKind, KeyFact, KeyId, Scopes};
 use crate::store::Session;
 
 /// A key as the command line lists it.
@@ -48,7 +49,8 @@ pub struct FoundKey {
     pub use_is_stored: bool,
 }
 
-/// Stores a key by the SHA-256 of its secret. Returns when it expires, which is `lifetime_secs` from now.
+/// Stores a key by the SHA-256 of its secret, and tells the event log of it, in a transaction. Returns when the key expires, which
+/// is `lifetime_secs` from now.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
@@ -69,7 +71,13 @@ pub async fn insert(
         key.scopes.code(),
         lifetime_secs
     );
-    Ok(expires_at.fetch_one(conn).await?)
+    let mut transaction = conn.begin().await?;
+    let expires_at = expires_at.fetch_one(&mut *transaction).await?;
+    let fact = key_fact(key.id, name, key.scopes);
+    let new = NewFact { app: key.app, kind: FactKind::KeyCreated, devices: &[], fact };
+    events::append(&mut transaction, new).await?;
+    transaction.commit().await?;
+    Ok(expires_at)
 }
 
 /// The key with this digest, if there is one that is neither revoked nor expired.
@@ -219,14 +227,31 @@ impl From<StoredKey> for KeyRow {
     }
 }
 
-/// Revokes a key. A key that is revoked already stays revoked since the first time. False: there is no key with this
-/// id.
+/// Revokes a key, and tells the event log of it, in a transaction. A key that is revoked already stays revoked since the first
+/// time. False: there is no key with this id.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn revoke(conn: &mut Session, id: KeyId) -> Result<bool, Error> {
-    let id: Uuid = id.0;
-    let done =
-        sqlx::query!("update api_keys set revoked_at = coalesce(revoked_at, now()) where key_id = $1", id);
-    Ok(done.execute(conn).await?.rows_affected() == 1)
+    let mut transaction = conn.begin().await?;
+    let revoked = sqlx::query!(
+        r#"update api_keys set revoked_at = coalesce(revoked_at, now()) where key_id = $1
+           returning app_id, name, scopes, revoked_at = now() as "is_new!""#,
+        id.0
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if let Some(key) = revoked.as_ref().filter(|key| key.is_new) {
+        let fact = key_fact(id, key.name.as_deref(), Scopes::from_code(key.scopes));
+        let new = NewFact { app: AppId(key.app_id), kind: FactKind::KeyRevoked, devices: &[], fact };
+        events::append(&mut transaction, new).await?;
+    }
+    transaction.commit().await?;
+    Ok(revoked.is_some())
+}
+
+/// What the event log is told of a key.
+fn key_fact(id: KeyId, name: Option<&str>, scopes: Scopes) -> KeyFact {
+    let scopes = scopes.names().map(str::to_owned).collect();
+    KeyFact { key: id.to_string(), name: name.map(str::to_owned), scopes }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Error;
-use crate::domain::NodeId;
+use crate::domain::{FactKind, NodeId};
 use crate::store::Session;
 
 /// What a heartbeat reads.
@@ -82,19 +82,27 @@ impl NodeDescription {
     }
 }
 
-/// Registers a new node.
+/// Registers a new node, and tells the event log of every app.
 pub async fn register(conn: &mut Session, node: &NodeDescription) -> Result<RegisteredNode, Error> {
     let row = sqlx::query!(
         r#"
-        insert into nodes (name, version, role) values ($1, $2, $3)
-        returning node_id, clock_timestamp() as "clock!", (select timeline from installation) as timeline
+        with started as (
+          insert into nodes (name, version, role) values ($1, $2, $3) returning node_id, name, version),
+        facts as (
+          insert into event_outbox (app_id, kind, fact)
+          select app_id, $4, convert_to(json_build_object(
+                   'node', node_id, 'name', started.name, 'version', version)::text, 'UTF8')
+          from started, apps where logs_events())
+        select node_id, clock_timestamp() as "clock!", (select timeline from installation) as timeline from started
         "#,
         node.name,
         node.version,
-        node.role
+        node.role,
+        FactKind::NodeStarted.code()
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    conn.note_events();
     Ok(RegisteredNode { node: NodeId(row.node_id), clock: row.clock, timeline: row.timeline })
 }
 
@@ -167,26 +175,52 @@ pub async fn watch(conn: &mut Session) -> Result<Vec<WatchedNode>, Error> {
     Ok(watched.collect())
 }
 
-/// Declares a node dead if its heartbeat still has the value that was watched. Returns whether it did.
+/// Declares a node dead if its heartbeat still has the value that was watched, and tells the event log of every app. Returns
+/// whether it did.
 pub async fn mark_dead(conn: &mut Session, node: NodeId, beat: i64) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "update nodes set dead_at = now() where node_id = $1 and beat = $2 and dead_at is null",
+    let done = sqlx::query_scalar!(
+        r#"
+        with died as (
+          update nodes set dead_at = now() where node_id = $1 and beat = $2 and dead_at is null
+          returning node_id, name, version),
+        facts as (
+          insert into event_outbox (app_id, kind, fact)
+          select app_id, $3, convert_to(json_build_object(
+                   'node', node_id, 'name', died.name, 'version', version)::text, 'UTF8')
+          from died, apps where logs_events())
+        select true as "is_dead!" from died
+        "#,
         node.0,
-        beat
+        beat,
+        FactKind::NodeDied.code()
     )
-    .execute(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    conn.note_events();
+    Ok(done.is_some())
 }
 
-/// Declares every living node but `except` dead. Only for a process that is alone on its embedded database.
+/// Declares every living node but `except` dead, and tells the event log of every app. Only for a process that is alone on its
+/// embedded database.
 pub async fn mark_others_dead(conn: &mut Session, except: NodeId) -> Result<Vec<NodeId>, Error> {
     let rows = sqlx::query_scalar!(
-        "update nodes set dead_at = now(), ended_orderly = true where node_id <> $1 and dead_at is null returning node_id",
-        except.0
+        r#"
+        with died as (
+          update nodes set dead_at = now(), ended_orderly = true where node_id <> $1 and dead_at is null
+          returning node_id, name, version),
+        facts as (
+          insert into event_outbox (app_id, kind, fact)
+          select app_id, $2, convert_to(json_build_object(
+                   'node', node_id, 'name', died.name, 'version', version)::text, 'UTF8')
+          from died, apps where logs_events())
+        select node_id as "node_id!" from died
+        "#,
+        except.0,
+        FactKind::NodeDied.code()
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    conn.note_events();
     Ok(rows.into_iter().map(NodeId).collect())
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::api::body::{JsonBody, NdjsonBody};
 use crate::api::error::ApiError;
+use crate::api::request_layer::RequestLayer;
 use crate::api::tests::{shared, state};
 use crate::api::{Surface, devices, request_layer};
 use crate::telemetry::metrics::{Gauge, Metrics};
@@ -37,7 +38,7 @@ fn service() -> Router {
         .route(devices::import::PATH, post(length))
         .route("/endless", get(endless))
         .route("/ok", get(async || "ok"))
-        .layer(axum::middleware::from_fn_with_state(Metrics::new(), request_layer::handle))
+        .layer(axum::middleware::from_fn_with_state(RequestLayer::new(Metrics::new()), request_layer::handle))
         .with_state(state())
 }
 

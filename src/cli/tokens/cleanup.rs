@@ -6,8 +6,8 @@ use super::carry_out::carry_out;
 use super::output::{RunOutput, failure};
 use crate::cli::command_error::CommandError;
 use crate::cli::config_args::ConfigArgs;
-use crate::cli::database;
 use crate::cli::signals::StopSignals;
+use crate::cli::{audit, database};
 use crate::config::Config;
 use crate::domain::{CleanupCriteria, DottedVersion, Environment, Platform, ShareLimit};
 use crate::provider::built_in_platforms;
@@ -60,6 +60,8 @@ impl Cleanup {
         let mut signals = StopSignals::catch()?;
         let database = database::open(&config, SchemaAccess::Use).await?;
         let ended = self.start_and_wait(&database, &config, app, &mut signals).await;
+        let is_done = ended.as_ref().is_ok_and(|(_, run)| failure(run).is_none());
+        audit::tell(&database, "cleanup.start", Some(app), "", &is_done.then_some(()).ok_or(())).await;
         database.close().await?;
         let (output, run) = ended?;
         output.print(&run, self.json)?;

@@ -8,7 +8,7 @@ use super::output::{RunOutput, failure, restoration_failure};
 use crate::cli::command_error::CommandError;
 use crate::cli::config_args::ConfigArgs;
 use crate::cli::signals::StopSignals;
-use crate::cli::{database, output};
+use crate::cli::{audit, database, output};
 use crate::config::Config;
 use crate::domain::{App, CleanupRunId};
 use crate::pruning::cleanups;
@@ -118,9 +118,11 @@ impl List {
 }
 
 impl RunArgs {
-    /// Opens the database and does `work` with the named run. Prints the run that `work` returns.
+    /// Opens the database and does `work` with the named run. Prints the run that `work` returns. `action`: what `work` is in the
+    /// audit, and how it may have failed.
     async fn with_run(
         &self,
+        action: Option<(&'static str, fn(&CleanupRun) -> Option<CommandError>)>,
         work: impl AsyncFnOnce(&Database, &Config, &Named) -> Result<CleanupRun, CommandError>,
     ) -> Result<CleanupRun, CommandError> {
         let config = self.config.load()?;
@@ -131,6 +133,11 @@ impl RunArgs {
             Ok::<_, CommandError>((named, run))
         };
         let done = done.await;
+        if let Some((action, failure)) = action {
+            let app = done.as_ref().ok().map(|(named, _)| named.app.name.as_str());
+            let is_done = done.as_ref().is_ok_and(|(_, run)| failure(run).is_none());
+            audit::tell(&database, action, app, &self.id, &is_done.then_some(()).ok_or(())).await;
+        }
         database.close().await?;
         let (named, run) = done?;
         named.output.print(&run, self.json)?;
@@ -159,7 +166,7 @@ impl Show {
         let mut signals = StopSignals::catch()?;
         let run = self
             .run
-            .with_run(async |database, config, named| {
+            .with_run(None, async |database, config, named| {
                 let found = cleanups::find(database.pool(), named.app.id, named.id).await;
                 let run = found.map_err(anyhow::Error::from)?.ok_or_else(unknown)?;
                 match self.wait {
@@ -180,7 +187,7 @@ impl Restore {
         let mut signals = StopSignals::catch()?;
         let run = self
             .run
-            .with_run(async |database, config, named| {
+            .with_run(Some(("cleanup.restore", restoration_failure)), async |database, config, named| {
                 let restoring = cleanups::restore(database.pool(), named.app.id, named.id).await;
                 let run = restoring.map_err(|error| refusal(error, &named.app.name))?.ok_or_else(unknown)?;
                 carry_out(database, config, &named.output, run, &mut signals).await
@@ -193,7 +200,7 @@ impl Restore {
 impl Cancel {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         self.run
-            .with_run(async |database, _, named| {
+            .with_run(Some(("cleanup.cancel", |_| None)), async |database, _, named| {
                 let cancelled = cleanups::cancel(database.pool(), named.app.id, named.id).await;
                 cancelled.map_err(anyhow::Error::from)?.ok_or_else(unknown)
             })

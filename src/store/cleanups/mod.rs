@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Error;
 use crate::domain::{
     AppId, CleanupCounts, CleanupCriteria, CleanupProblem, CleanupRunId, CleanupStatus, DeviceId,
-    DottedVersion, Environment, Platform, Platforms, ShareLimit,
+    DottedVersion, Environment, FactKind, Platform, Platforms, ShareLimit,
 };
 use crate::store::Session;
 
@@ -241,19 +241,28 @@ pub async fn list(
     rows.into_iter().map(|row| CleanupRun::from_row(row, conn.platforms())).collect()
 }
 
-/// Stops a run, or its restoration, if it is under way. It waits for the batch that is being written, so nothing is
-/// quarantined or restored after the commit.
+/// Stops a run, or its restoration, if it is under way, and tells the event log of its end. It waits for the batch that is
+/// being written, so nothing is quarantined or restored after the commit.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
 pub async fn cancel(conn: &mut Session, app: AppId, id: CleanupRunId) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "update cleanup_runs set status = 3, done_at = now()
-         where run_id = $2 and app_id = $1 and status in (0, 4)",
+    let cancelled = sqlx::query_scalar!(
+        r#"with changed as (
+             update cleanup_runs set status = 3, done_at = now()
+             where run_id = $2 and app_id = $1 and status in (0, 4) returning app_id, run_id),
+           facts as (
+             insert into event_outbox (app_id, kind, fact)
+             select app_id, $3, convert_to(json_build_object('run', run_id)::text, 'UTF8') from changed
+             where logs_events())
+           select true as "is_cancelled!" from changed"#,
         app.0,
-        id.0
+        id.0,
+        FactKind::CleanupDone.code()
     );
-    Ok(done.execute(conn).await?.rows_affected() == 1)
+    let is_cancelled = cancelled.fetch_optional(&mut *conn).await?.is_some();
+    conn.note_events();
+    Ok(is_cancelled)
 }
 
 /// Begins to restore what a run quarantined. True if the restoration begins now; false if the run is under way, was
