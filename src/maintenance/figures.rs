@@ -175,6 +175,7 @@ impl FigureReader {
             partitions_ahead: state.partitions_ahead.into(),
             nodes: state.nodes.into(),
             webhooks: webhooks.into_iter().filter_map(|of| webhook_figure(of, &names)).collect(),
+            oldest_fact_seconds: state.oldest_fact_seconds,
         })
     }
 

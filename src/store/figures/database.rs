@@ -11,6 +11,8 @@ pub struct DatabaseState {
     pub oldest_transaction_seconds: f64,
     /// Days in a row after today that have all their partitions: at most [`partitions::DAYS_AHEAD`].
     pub partitions_ahead: u32,
+    /// Seconds since the transaction of the oldest fact began that has no place in the event log. 0: there is none.
+    pub oldest_fact_seconds: f64,
 }
 
 /// Reads the figures about the database as a whole.
@@ -43,7 +45,10 @@ pub async fn database(conn: &mut Session) -> Result<DatabaseState, Error> {
         select (select count(*) from nodes where dead_at is null)::int as "nodes!",
                coalesce((select greatest(0, extract(epoch from clock_timestamp() - min(began_at))) from transactions),
                         0)::float8 as "oldest_transaction_seconds!",
-               coalesce((select min(ahead) - 1 from days where not is_made), $1)::int as "partitions_ahead!"
+               coalesce((select min(ahead) - 1 from days where not is_made), $1)::int as "partitions_ahead!",
+               coalesce(greatest(0, extract(epoch from clock_timestamp()
+                                                       - (select at from event_outbox order by outbox_id limit 1))),
+                        0)::float8 as "oldest_fact_seconds!"
         "#,
         partitions::DAYS_AHEAD
     )
@@ -53,5 +58,6 @@ pub async fn database(conn: &mut Session) -> Result<DatabaseState, Error> {
         nodes: row.nodes.unsigned_abs(),
         oldest_transaction_seconds: row.oldest_transaction_seconds,
         partitions_ahead: row.partitions_ahead.unsigned_abs(),
+        oldest_fact_seconds: row.oldest_fact_seconds,
     })
 }

@@ -33,6 +33,8 @@ pub struct DatabaseFigures {
     pub nodes: u64,
     /// Every webhook that is served.
     pub webhooks: Vec<WebhookFigure>,
+    /// Age in seconds of the oldest fact that has no place in the event log; 0 if there is none.
+    pub oldest_fact_seconds: f64,
 }
 
 /// The figures of one webhook.
@@ -184,7 +186,9 @@ impl DatabaseFigures {
         series(&mut encoder, "pushpost_table_bytes", "Size of a table with its indexes", tables)?;
         let help = "Days ahead of today that have their partitions";
         one(&mut encoder, "pushpost_partitions_ahead", help, self.partitions_ahead)?;
-        one(&mut encoder, "pushpost_nodes", "Living nodes", self.nodes)
+        one(&mut encoder, "pushpost_nodes", "Living nodes", self.nodes)?;
+        let help = "Age of the oldest fact that has no place in the event log";
+        one(&mut encoder, "pushpost_event_outbox_seconds", help, self.oldest_fact_seconds)
     }
 
     fn encode_webhooks(&self, encoder: &mut DescriptorEncoder) -> Result<(), std::fmt::Error> {

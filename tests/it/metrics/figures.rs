@@ -163,6 +163,20 @@ async fn audiences_that_are_being_found_are_counted_by_app() {
 }
 
 #[tokio::test]
+async fn the_oldest_fact_without_a_place_in_the_event_log_shows() {
+    let database = TestDatabase::create().await;
+    let mut conn = session(&database).await;
+    assert_eq!(figures::database(&mut conn).await.unwrap().oldest_fact_seconds, 0.0);
+    database
+        .execute("insert into event_outbox (app_id, kind, at) values (1, 10, now() - interval '90 s'), (1, 10, now())")
+        .await;
+    let state = figures::database(&mut conn).await.unwrap();
+    assert!(state.oldest_fact_seconds >= 90.0, "{state:?}");
+    pushpost::store::events::sequence(&mut conn, 500).await.unwrap();
+    assert_eq!(figures::database(&mut conn).await.unwrap().oldest_fact_seconds, 0.0);
+}
+
+#[tokio::test]
 async fn an_old_transaction_a_dead_node_and_a_missing_day_show() {
     let database = TestDatabase::create().await;
     database

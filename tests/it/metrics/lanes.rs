@@ -175,7 +175,14 @@ async fn only_the_leader_shows_what_waits() {
     assert_eq!(leader.value(r#"pushpost_fan_outs{app="shop"}"#), 0.0);
     assert!(leader.value(r#"pushpost_table_bytes{table="jobs"}"#) > 0.0);
     assert!(leader.get("pushpost_postgres_oldest_transaction_seconds").is_some());
-    for name in ["pushpost_nodes", "pushpost_queue_devices", "pushpost_pruning_braked", "pushpost_fan_outs"] {
+    assert!(leader.get("pushpost_event_outbox_seconds").is_some());
+    for name in [
+        "pushpost_nodes",
+        "pushpost_event_outbox_seconds",
+        "pushpost_queue_devices",
+        "pushpost_pruning_braked",
+        "pushpost_fan_outs",
+    ] {
         assert!(!follower.names().contains(name), "{name} of a node that does not lead");
     }
     let stored = "select due_devices from lane_figures where due_devices > 0";
