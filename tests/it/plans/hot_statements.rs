@@ -143,6 +143,8 @@ async fn read_events(conn: &mut Session) {
     let (id, app) = (NotificationId(uuid::Uuid::from_u128(7)), AppId(1));
     let end = events::head(conn).await.unwrap();
     events::page(conn, app, end, 200).await.unwrap();
+    let long_ago = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000);
+    events::since(conn, app, long_ago).await.unwrap();
     let receipts = [(id, events::ReceiptId(1)), (id, events::ReceiptId(2))];
     deliveries::receipt_summaries(conn, app, &receipts).await.unwrap();
     let filter = deliveries::DeliveryFilter::default();
@@ -361,6 +363,7 @@ async fn give(conn: &mut Session, id: NotificationId) {
         reason: Reason::new("Unregistered"),
         certainty: Certainty::Certain,
     };
+    events::sequence(conn, 500).await.unwrap();
     quarantine::apply(conn, &[verdict(1), verdict(2)]).await.unwrap();
     quarantine::restore(conn, LaneId(1), "BadDeviceToken").await.unwrap();
     let (stated, proven) = (apns::PRODUCTION, apns::SANDBOX);

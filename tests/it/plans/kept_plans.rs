@@ -15,7 +15,8 @@ const OFTEN: usize = 7;
 
 /// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 20,000 notifications, 50,000 subscriptions
 /// of devices and as many of users, 100,000 idempotency keys,
-/// 20,000 changes of each of two lanes, and 100,000 notifications that are due later.
+/// 20,000 changes of each of two lanes, 100,000 notifications that are due later, and 100,000 facts that wait, with as many
+/// entries of the log and ends that wait.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -47,7 +48,13 @@ const FILL: &str = "
     from generate_series(1, 2) l, generate_series(1, 20000) g;
     insert into fan_outs (notification_id, app_id, priority, due_at, expires_at, target_count, format, is_scheduled, audience)
     select gen_random_uuid(), 1, 5, now() + g * interval '1 minute', now() + interval '1 year', 0, 2, true, ''
-    from generate_series(1, 100000) g;";
+    from generate_series(1, 100000) g;
+    insert into event_outbox (app_id, kind, notifications, receipts)
+    select 1, 1, array[gen_random_uuid()], array[g] from generate_series(1, 100000) g;
+    insert into event_ending (notification_id, app_id, after_outbox)
+    select gen_random_uuid(), 1, g from generate_series(1, 100000) g;
+    insert into event_log (position, app_id, kind, at, notifications, receipts, devices)
+    select 1000000 + g, 1 + g % 2, 1, now(), array[gen_random_uuid()], array[g], '{}' from generate_series(1, 100000) g;";
 
 /// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
 /// would throw the kept plans away, sooner or later.
@@ -57,13 +64,16 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table user_subscriptions set (autovacuum_enabled = off);
     alter table lane_changes set (autovacuum_enabled = off);
     alter table fan_outs set (autovacuum_enabled = off);
+    alter table event_outbox set (autovacuum_enabled = off);
+    alter table event_ending set (autovacuum_enabled = off);
     do $$ declare partition regclass; begin
       for partition in select inhrelid from pg_inherits join pg_class on oid = inhrelid where relkind = 'r' loop
         execute format('alter table %s set (autovacuum_enabled = off)', partition);
       end loop;
     end $$";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from notifications; delete from subscriptions;
-    delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes; delete from fan_outs";
+    delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes; delete from fan_outs;
+    delete from event_outbox; delete from event_ending; delete from event_log";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, Row};
 
 /// Tables that can be large. Their partitions and indexes have names that begin with theirs.
-const LARGE: [&str; 9] = [
+const LARGE: [&str; 12] = [
     "jobs",
     "devices",
     "receipts",
@@ -18,17 +18,24 @@ const LARGE: [&str; 9] = [
     "idempotency_keys",
     "lane_changes",
     "fan_outs",
+    "event_outbox",
+    "event_ending",
+    "event_log",
 ];
+
+/// Tables of which the first rows of an index are read, as many as a limit says: what waits in the order of its numbers.
+const READ_IN_ORDER: [&str; 2] = ["event_outbox", "event_ending"];
 
 /// Indexes of which any condition on the first column alone leaves too much to be read: with the condition that must be there
 /// too, and what is read without it.
-const NARROWED: [(&str, &str, &str); 6] = [
+const NARROWED: [(&str, &str, &str); 7] = [
     ("_app_id_notification_id_", "notification_id", "all notifications of an app are read"),
     ("_label_", "label =", "all labels of an app are read"),
     ("lane_changes_pkey", "ended_at", "all changes of a lane are read"),
     ("devices_token", "token_digest", "all devices of an app are read"),
     ("subscriptions_device", "device_id =", "subscriptions to all topics are read"),
     ("fan_outs_waiting", "due_at", "all fan-outs of a priority are read"),
+    ("event_log_", "position", "the whole log of an app is read"),
 ];
 
 /// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day
@@ -36,7 +43,7 @@ const NARROWED: [(&str, &str, &str); 6] = [
 pub(super) async fn kept_plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes|fan_outs)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes|fan_outs|event_outbox|event_log)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
@@ -86,17 +93,23 @@ impl PlanJudge {
     /// Finds scans of a large table that read all of it: without an index, or by one without a condition on its first
     /// column, which walks over all of it, and with `= any` once for each value.
     pub(super) fn look(&self, plan: &Value, fault: &mut impl FnMut(String)) {
+        self.look_below(plan, false, fault);
+    }
+
+    /// `is_limited`: the node above is a limit, so that a scan ends as soon as it has found so many rows.
+    fn look_below(&self, plan: &Value, is_limited: bool, fault: &mut impl FnMut(String)) {
         match plan {
-            Value::Array(parts) => parts.iter().for_each(|part| self.look(part, fault)),
+            Value::Array(parts) => parts.iter().for_each(|part| self.look_below(part, is_limited, fault)),
             Value::Object(members) => {
-                self.look_at_node(members, fault);
-                members.values().for_each(|part| self.look(part, fault));
+                self.look_at_node(members, is_limited, fault);
+                let is_limit = members.get("Node Type").is_some_and(|node| node == "Limit");
+                members.values().for_each(|part| self.look_below(part, is_limit, fault));
             }
             _ => {}
         }
     }
 
-    fn look_at_node(&self, members: &Map<String, Value>, fault: &mut impl FnMut(String)) {
+    fn look_at_node(&self, members: &Map<String, Value>, is_limited: bool, fault: &mut impl FnMut(String)) {
         let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
         let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
         let condition = text("Index Cond");
@@ -104,7 +117,8 @@ impl PlanJudge {
         if node == "Seq Scan" && is_large(table) {
             fault(format!("all of {table} is read"));
         }
-        let leading = self.leading_columns.get(index).filter(|_| is_large(index));
+        let in_order = is_limited && READ_IN_ORDER.contains(&table);
+        let leading = self.leading_columns.get(index).filter(|_| is_large(index) && !in_order);
         if leading.is_some_and(|column| !condition.contains(column.as_str())) {
             fault(format!("all of {index} is read: {condition:?}"));
         }
