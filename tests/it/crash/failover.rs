@@ -83,6 +83,14 @@ async fn no_id_is_given_twice_after_a_failover_to_a_lagging_server() {
     for ((highest, _), (_, lowest)) in before.iter().zip(after) {
         assert!(lowest > *highest, "{before:?} {after:?}");
     }
+    // Ids of events are made from positions: none of the lost server's is given to another event.
+    let told = async || {
+        let sql = "select count(*) from event_log where kind = 2 and position > 1000000";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut server.connect().await).await.unwrap() == 1
+    };
+    cluster
+        .until("the end of the new notification is in the log, far behind the old head", &[&node], told)
+        .await;
     let gone = cluster.ask(&node, Method::GET, &format!("/v1/notifications/{lost}"), None).await;
     assert_eq!(gone.0, Some(404), "the failover lost it, and nothing of it is another's: {}", gone.1);
     let recorded: i64 = sqlx::query_scalar("select sum(accepted + unknown + retried)::bigint from receipts")

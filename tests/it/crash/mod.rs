@@ -22,6 +22,7 @@ mod poison;
 mod postgres_killed;
 mod root_folder;
 mod schema;
+mod sequencer;
 mod service_killed;
 mod sighup;
 mod terminated;
