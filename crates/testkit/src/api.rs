@@ -1,6 +1,7 @@
 //! The HTTP API on a real database, asked through its router without a socket.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use http_body_util::BodyExt;
 use pushpost::api::batch_permits::BatchPermits;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
-use pushpost::api::{ApiLimits, State, StateParts, Surface, router};
+use pushpost::api::{self, ApiLimits, ListenerRouter, State, StateParts, Surface, router};
 use pushpost::audience::DeviceLookup;
 use pushpost::domain::{App, ServedApps, Ttl};
-use pushpost::events::streams::{EventStreams, StreamLimits};
+use pushpost::events::streams::{EventStreams, StreamLimits, StreamWorker};
 use pushpost::events::{EventLog, EventReader};
 use pushpost::notifications::deliveries::StreamPermits;
 use pushpost::queue::accept::Acceptor;
@@ -25,6 +26,10 @@ use pushpost::registry::keys::ApiKeys;
 use pushpost::store;
 use pushpost::telemetry::metrics::Metrics;
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::answer::Answer;
@@ -38,6 +43,10 @@ pub struct TestApi {
     pub other: App,
     pub health: Arc<Health>,
     router: Router,
+    state: State,
+    stream_worker: Option<StreamWorker>,
+    /// What serves a socket; ends with this.
+    serving: JoinSet<()>,
 }
 
 /// A client with a key.
@@ -53,6 +62,28 @@ impl TestApi {
 
     /// With another configuration of `shop`.
     pub async fn start_with(change: impl FnOnce(&mut App)) -> Self {
+        Self::start_limited(change, StreamLimits::default()).await
+    }
+
+    /// With other limits of event streams, on a socket; answers its address.
+    pub async fn listen(limits: StreamLimits) -> (Self, SocketAddr) {
+        let mut api = Self::start_limited(|_| {}, limits).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = ListenerRouter::of(api.state.clone(), Surface::All);
+        let worker = api.stream_worker.take().unwrap();
+        let (logged, pool, stop) =
+            (watch::Sender::new(()), api.database.pool.clone(), CancellationToken::new());
+        api.serving.spawn(async move { worker.run(logged.subscribe(), pool, stop).await });
+        let (connections_max, api_limits) = (watch::Sender::new(100), api.state.limits);
+        api.serving.spawn(async move {
+            let stop = CancellationToken::new();
+            api::serve(listener, router, api_limits, connections_max.subscribe(), stop).await.unwrap();
+        });
+        (api, address)
+    }
+
+    async fn start_limited(change: impl FnOnce(&mut App), stream_limits: StreamLimits) -> Self {
         let database = TestDatabase::create().await;
         let mut shop = apps::shop(&database.pool).await;
         change(&mut shop);
@@ -68,10 +99,10 @@ impl TestApi {
         let writer = pushpost::api::events::writer(installation.clone());
         let reader = EventReader::new(database.pool.clone(), installation.clone(), writer);
         let metrics = Metrics::new();
-        // Without its worker: a stream gets what is there when it begins.
-        let (streams, _) = EventStreams::new(
+        // Without its worker, unless there is a socket: a stream gets what is there when it begins.
+        let (streams, worker) = EventStreams::new(
             reader.clone(),
-            StreamLimits::default(),
+            stream_limits,
             health.drain_signal(),
             metrics.event_streams.clone(),
         );
@@ -108,7 +139,8 @@ impl TestApi {
             tracer: pushpost::telemetry::trace::Tracer::default(),
             trace_page: pushpost::telemetry::trace::TracePage::default(),
         });
-        Self { database, shop, other, health, router: router(state, Surface::All) }
+        let (router, serving) = (router(state.clone(), Surface::All), JoinSet::new());
+        Self { database, shop, other, health, router, state, stream_worker: Some(worker), serving }
     }
 
     /// A client with a new key of `shop`.

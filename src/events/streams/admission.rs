@@ -11,18 +11,20 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::KeyId;
 use crate::telemetry::metrics::Held;
 
-/// The most streams of a node, and of one key on it.
+/// The most streams of a node, and of one key on it, and how long a socket may take nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamLimits {
     /// Of a node.
     pub per_node: usize,
     /// Of one key.
     pub per_key: usize,
+    /// A socket that takes nothing for so long is cut.
+    pub stall_max: Duration,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { per_node: 200, per_key: 10 }
+        Self { per_node: 200, per_key: 10, stall_max: Duration::from_secs(60) }
     }
 }
 
@@ -86,7 +88,7 @@ impl Admission {
         cut: CancellationToken,
         counted: Held,
     ) -> Result<StreamSlot, StreamRefusal> {
-        let StreamLimits { per_node, per_key } = self.limits;
+        let StreamLimits { per_node, per_key, stall_max: _ } = self.limits;
         let mut open = self.open();
         if open.streams.len() >= per_node {
             return Err(StreamRefusal::NodeIsFull(per_node));
@@ -123,12 +125,12 @@ impl Admission {
         revoked.for_each(|entry| entry.ended.cancel());
     }
 
-    /// Cuts the connections that have not taken a piece for longer than `longest`. Returns how many.
-    pub(super) fn cut_stalled(&self, longest: Duration) -> usize {
+    /// Cuts the connections that have not taken a piece for too long. Returns how many.
+    pub(super) fn cut_stalled(&self) -> usize {
         let now = Instant::now();
         let is_stalled = |entry: &&Arc<Entry>| {
             let handed_at = *entry.handed_at.lock().unwrap_or_else(PoisonError::into_inner);
-            handed_at.is_some_and(|at| now.saturating_duration_since(at) > longest)
+            handed_at.is_some_and(|at| now.saturating_duration_since(at) > self.limits.stall_max)
         };
         let open = self.open();
         open.streams.values().filter(is_stalled).inspect(|entry| entry.cut.cancel()).count()
@@ -176,7 +178,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn admission() -> Arc<Admission> {
-        Arc::new(Admission::new(StreamLimits { per_node: 3, per_key: 2 }))
+        Arc::new(Admission::new(StreamLimits { per_node: 3, per_key: 2, stall_max: MINUTE }))
     }
 
     fn admit(admission: &Arc<Admission>, key: KeyId) -> Result<StreamSlot, StreamRefusal> {
@@ -213,9 +215,9 @@ mod tests {
         waiting.has_handed();
         waiting.is_asked();
         tokio::time::advance(MINUTE).await;
-        assert_eq!(admission.cut_stalled(MINUTE), 0);
+        assert_eq!(admission.cut_stalled(), 0);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(admission.cut_stalled(MINUTE), 1);
+        assert_eq!(admission.cut_stalled(), 1);
         assert!(stalled.entry.cut.is_cancelled() && !waiting.entry.cut.is_cancelled());
     }
 }

@@ -21,8 +21,6 @@ use crate::store::{self, SessionPool};
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two checks of keys and sockets. A revoked key ends its streams within 10 s.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// A socket that takes nothing for so long is cut.
-const STALL_MAX: Duration = Duration::from_secs(60);
 /// At shutdown: how long streams may take to write their last line.
 const LINGER: Duration = Duration::from_secs(2);
 /// The pause after a page that could not be read.
@@ -94,7 +92,7 @@ async fn read_head(shared: &Shared) {
 }
 
 async fn check(shared: &Shared, keys: &SessionPool) {
-    let stalled = shared.admission.cut_stalled(STALL_MAX);
+    let stalled = shared.admission.cut_stalled();
     if stalled > 0 {
         tracing::info!(stalled, "event streams that take nothing are closed");
     }
