@@ -70,6 +70,16 @@ impl<'a> Stage<'a> {
         Ok(Self { bench, database, app, installation, simulator, service })
     }
 
+    /// One more node on the same database. It is not measured.
+    pub(crate) async fn another_node(&self, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
+        let folder = self.bench.folder.join("another-node");
+        std::fs::create_dir_all(&folder)?;
+        let variables = variables(&self.bench.cluster.url(&self.database), settings);
+        let config: &Path = &self.simulator.places().config;
+        let key = self.service.key().to_owned();
+        Service::start(&folder, config, &variables, key, &self.bench.watchdog).await
+    }
+
     /// The processes that are measured.
     pub(crate) fn meter(&self) -> Meter {
         Meter {

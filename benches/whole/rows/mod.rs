@@ -6,6 +6,7 @@ mod batch;
 mod broadcast;
 mod cleanup;
 mod condition;
+mod events;
 mod far;
 mod high;
 mod idempotent;
@@ -67,11 +68,13 @@ pub(crate) enum Row {
     Far,
     /// Scraped and traced, beside neither.
     Operate,
+    /// With the event log, beside none.
+    Events,
 }
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
@@ -92,6 +95,7 @@ impl Row {
         Self::Idle,
         Self::Far,
         Self::Operate,
+        Self::Events,
     ];
 
     /// What `ONLY` takes.
@@ -117,6 +121,7 @@ impl Row {
             Self::Idle => "idle",
             Self::Far => "far",
             Self::Operate => "operate",
+            Self::Events => "events",
         }
     }
 
@@ -142,6 +147,7 @@ impl Row {
             Self::Idle => idle::measure(bench).await,
             Self::Far => far::measure(bench).await,
             Self::Operate => operate::measure(bench).await,
+            Self::Events => events::measure(bench).await,
         }
     }
 }
