@@ -187,19 +187,18 @@ pub async fn pause(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
 pub async fn clear_stops(conn: &mut Session, lane: LaneId) -> Result<(), Error> {
     sqlx::query!(
         "
-        with engaged as materialized (
-          select app_id, lane_id, guard_reason from lanes
-          where lane_id = $1 and guard_engaged_at is not null for update),
+        with locked as materialized (
+          select app_id, lane_id, guard_engaged_at, guard_reason from lanes where lane_id = $1 for update),
         facts as (
           insert into event_outbox (app_id, kind, fact)
           select app_id, $4, convert_to(json_build_object('lane', lane_id, 'reason', guard_reason)::text, 'UTF8')
-          from engaged where logs_events())
+          from locked where guard_engaged_at is not null and logs_events())
         update lanes set paused_at = null, suspended_at = null, suspended_fingerprint = null, suspended_reason = null,
                          guard_engaged_at = null, guard_reason = null, guard_covers_certain = false,
                          guard_confirmed_at = null, retry_requested_at = clock_timestamp(),
                          state = case when state = $2 then $3 else state end,
                          state_since = case when state = $2 then now() else state_since end
-        where lane_id = $1
+        where lane_id = (select lane_id from locked)
         ",
         lane.0,
         LaneState::Suspended.code(),

@@ -12,6 +12,7 @@ pub(crate) mod events;
 mod failover;
 mod first_lines;
 mod history;
+mod idle_streams;
 mod images;
 mod keys;
 mod leader;

@@ -2,7 +2,7 @@
 
 mod bounds;
 mod cli;
-mod client;
+pub(crate) mod client;
 mod pages;
 mod places;
 mod stalled;

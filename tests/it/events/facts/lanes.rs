@@ -158,6 +158,7 @@ async fn a_pruning_guard_is_told_when_it_is_engaged_and_when_it_is_released() {
 async fn changes_of_lanes_are_not_told_where_no_events_are_kept() {
     assert_silent(async |service| {
         pause(service).await;
+        resume(service).await;
         brake_and_release(service).await;
         service.database.until_count(ENGAGED, 0).await;
         suspend(service).await;
