@@ -102,8 +102,11 @@ impl PlanJudge {
             Value::Array(parts) => parts.iter().for_each(|part| self.look_below(part, is_limited, fault)),
             Value::Object(members) => {
                 self.look_at_node(members, is_limited, fault);
-                let is_limit = members.get("Node Type").is_some_and(|node| node == "Limit");
-                members.values().for_each(|part| self.look_below(part, is_limit, fault));
+                // A result asks its input for no more rows than it is asked for.
+                let is_limited = members
+                    .get("Node Type")
+                    .is_some_and(|node| node == "Limit" || is_limited && node == "Result");
+                members.values().for_each(|part| self.look_below(part, is_limited, fault));
             }
             _ => {}
         }
