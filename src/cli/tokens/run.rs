@@ -67,6 +67,13 @@ pub(super) struct RunArgs {
     config: ConfigArgs,
 }
 
+/// Work that the audit names.
+struct AuditedWork {
+    action: &'static str,
+    /// How it has failed although it was carried out.
+    failure: fn(&CleanupRun) -> Option<CommandError>,
+}
+
 /// A run that a command is about.
 struct Named {
     output: RunOutput,
@@ -122,7 +129,7 @@ impl RunArgs {
     /// audit, and how it may have failed.
     async fn with_run(
         &self,
-        action: Option<(&'static str, fn(&CleanupRun) -> Option<CommandError>)>,
+        action: Option<AuditedWork>,
         work: impl AsyncFnOnce(&Database, &Config, &Named) -> Result<CleanupRun, CommandError>,
     ) -> Result<CleanupRun, CommandError> {
         let config = self.config.load()?;
@@ -133,7 +140,7 @@ impl RunArgs {
             Ok::<_, CommandError>((named, run))
         };
         let done = done.await;
-        if let Some((action, failure)) = action {
+        if let Some(AuditedWork { action, failure }) = action {
             let app = done.as_ref().ok().map(|(named, _)| named.app.name.as_str());
             let is_done = done.as_ref().is_ok_and(|(_, run)| failure(run).is_none());
             audit::tell(&database, action, app, &self.id, &is_done.then_some(()).ok_or(())).await;
@@ -185,9 +192,10 @@ impl Show {
 impl Restore {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let mut signals = StopSignals::catch()?;
+        let audited = AuditedWork { action: "cleanup.restore", failure: restoration_failure };
         let run = self
             .run
-            .with_run(Some(("cleanup.restore", restoration_failure)), async |database, config, named| {
+            .with_run(Some(audited), async |database, config, named| {
                 let restoring = cleanups::restore(database.pool(), named.app.id, named.id).await;
                 let run = restoring.map_err(|error| refusal(error, &named.app.name))?.ok_or_else(unknown)?;
                 carry_out(database, config, &named.output, run, &mut signals).await
@@ -199,8 +207,9 @@ impl Restore {
 
 impl Cancel {
     pub(super) async fn run(self) -> Result<(), CommandError> {
+        let audited = AuditedWork { action: "cleanup.cancel", failure: |_| None };
         self.run
-            .with_run(Some(("cleanup.cancel", |_| None)), async |database, _, named| {
+            .with_run(Some(audited), async |database, _, named| {
                 let cancelled = cleanups::cancel(database.pool(), named.app.id, named.id).await;
                 cancelled.map_err(anyhow::Error::from)?.ok_or_else(unknown)
             })
