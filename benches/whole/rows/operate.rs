@@ -37,7 +37,7 @@ enum Observed {
     WithoutCollector,
 }
 
-/// One run.
+/// What one run took, and what observed it.
 struct Run {
     singles: Played,
     broadcast: Broadcast,

@@ -45,7 +45,7 @@ struct Claims<'a> {
 #[derive(Deserialize)]
 struct Answer {
     access_token: Option<String>,
-    /// In seconds.
+    /// The life of the token, in seconds. Google states about 3,599.
     expires_in: Option<u64>,
     error: Option<String>,
 }
