@@ -205,6 +205,12 @@ impl Fleet {
         fleet
     }
 
+    /// A new token of FCM that is dead.
+    pub(super) fn dead_token() -> String {
+        let noise: u128 = rand::random();
+        format!("{}{noise:032x}:APA91b-{noise:x}", Behaviour::Dead.prefix())
+    }
+
     /// The rules for the stand-ins' script.
     pub(super) fn rules(&self) -> Vec<Rule> {
         let providers = [Provider::Apns, Provider::Fcm];

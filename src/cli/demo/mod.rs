@@ -14,7 +14,7 @@
 //! | `progress` | what is shown meanwhile |
 //! | `check` | compares the API's report with the stand-ins' ledger |
 //! | `report` | the report at the end |
-//! | `endless` | goes on after the report, without `--once` |
+//! | `endless` | goes on after the report, without `--once`: notifications, dead tokens, a throttle or a suspension now and then |
 
 mod check;
 mod client;
@@ -93,6 +93,13 @@ impl DemoArgs {
     async fn run_all(&self, progress: &Progress) -> Result<(), CommandError> {
         let mut signals = StopSignals::catch()?;
         let (system, mut running) = DemoSystem::start(Path::new(FOLDER), progress).await?;
+        if !self.once {
+            output::line(&format!(
+                "\nWatch it in the dashboard: {url}/dashboard\n  log in with the key {key}\n",
+                url = system.url(),
+                key = system.key(),
+            ))?;
+        }
         let reported = tokio::select! {
             reported = self.send_and_check(&system, progress) => reported,
             failed = running.failed() => Err(failed),

@@ -58,6 +58,11 @@ pub(super) fn plain(fleet: &Fleet, number: usize) -> Option<Value> {
     Some(to_one(fine.get(number % fine.len().max(1))?, number))
 }
 
+/// One body to a token that nothing is known of yet.
+pub(super) fn to_dead_token(token: &str) -> Value {
+    json!({"to": {"tokens": [{"platform": "fcm", "token": token}]}, "title": "We miss you", "ttl": "1h"})
+}
+
 fn to_one(user: &DemoUser, number: usize) -> Value {
     let priority = match number % 10 {
         0 | 1 => "high",

@@ -150,6 +150,35 @@ pub(super) fn all() -> Vec<Scenario> {
     ]
 }
 
+/// The faults that come again and again after the report.
+pub(super) fn recurring() -> Vec<Scenario> {
+    let (lasts_short, lasts_long) = (Duration::from_secs(6), Duration::from_secs(20));
+    vec![
+        Scenario {
+            at: 0,
+            name: "quota again",
+            what: "FCM answers 429 to the whole project: come back in 3 seconds",
+            observed_at: FCM,
+            repaired: Some((lasts_short, "the project has quota again")),
+            disturbance: Disturbance::Rules(each(FCM, &[(quota(), None)])),
+        },
+        Scenario {
+            at: 0,
+            name: "wrong key again",
+            what: "FCM refuses the credential with 403",
+            observed_at: FCM,
+            repaired: Some((
+                lasts_long,
+                "FCM accepts the credential again, and an operator resumes the lane",
+            )),
+            disturbance: Disturbance::Credential(each(
+                FCM,
+                &[(Action::fcm(FcmFault::PermissionDenied), None)],
+            )),
+        },
+    ]
+}
+
 /// A rule per provider and action. The number says how often the action is taken; none: always.
 fn each(providers: &[Provider], actions: &[(Action, Option<u64>)]) -> Vec<Rule> {
     let rule = |provider: &Provider, (action, times): &(Action, Option<u64>)| Rule {
@@ -209,6 +238,7 @@ mod tests {
     fn scenarios_are_sorted_by_time_and_have_unique_names() {
         let scenarios = all();
         assert!(scenarios.is_sorted_by_key(|scenario| scenario.at));
+        let scenarios: Vec<_> = scenarios.into_iter().chain(recurring()).collect();
         let names: HashSet<_> = scenarios.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), scenarios.len());
         assert!(BREAKING.iter().all(|name| names.contains(name)));
@@ -216,7 +246,7 @@ mod tests {
 
     #[test]
     fn rules_without_an_end_are_repaired() {
-        for scenario in all() {
+        for scenario in all().into_iter().chain(recurring()) {
             let is_endless = scenario.rules().iter().any(|rule| rule.times.is_none());
             assert_eq!(is_endless, scenario.repaired.is_some(), "{}", scenario.name);
         }
