@@ -54,7 +54,8 @@ impl ListenerRouter {
                     async move { if draining { ApiError::ShuttingDown } else { ApiError::Starting } }
                 };
                 // The pages of the dashboard are there already, and would answer for its session too.
-                routes.route(dashboard::SESSION, any(not_yet.clone())).fallback(not_yet)
+                let routes = routes.route(dashboard::SESSION, any(not_yet.clone()));
+                routes.route(dashboard::LIVE, any(not_yet.clone())).fallback(not_yet)
             }
         };
         let before =

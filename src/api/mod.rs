@@ -8,7 +8,7 @@ pub mod auth;
 pub mod batch_permits;
 pub mod body;
 mod cors;
-mod dashboard;
+pub mod dashboard;
 mod delivery;
 pub mod devices;
 mod docs;
@@ -64,6 +64,7 @@ use crate::store::SessionPool;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{TracePage, Tracer};
 use batch_permits::BatchPermits;
+use dashboard::DashboardLive;
 use error::{ApiError, NotFoundKind};
 use metrics::MetricsAccess;
 use parse_pool::ParsePool;
@@ -112,6 +113,8 @@ pub struct StateParts {
     pub stream_permits: StreamPermits,
     /// The event log. None: the configuration keeps none.
     pub events: Option<EventLog>,
+    /// What the pages of the dashboard show while somebody looks.
+    pub live: DashboardLive,
     /// The webhooks of the configuration.
     pub webhooks: Arc<WebhookRegistry>,
     /// The time to live of notifications that state none.

@@ -51,7 +51,7 @@ pub(super) fn shared() -> StateParts {
         installation: InstallationKey::new([7; 32]),
         keys: ApiKeys::new(pool.clone()),
         acceptor: Acceptor::closed(),
-        backlog: Backlog::new(pool, 1_000),
+        backlog: Backlog::new(pool.clone(), 1_000),
         rates: Arc::default(),
         cors_origins: Arc::default(),
         limits: ApiLimits {
@@ -65,6 +65,7 @@ pub(super) fn shared() -> StateParts {
         batch_permits: batch_permits::BatchPermits::default(),
         stream_permits: StreamPermits::default(),
         events: None,
+        live: live(&pool),
         webhooks: Arc::default(),
         default_ttl: Ttl::MAX,
         health: Arc::new(health::Health::default()),
@@ -74,6 +75,16 @@ pub(super) fn shared() -> StateParts {
         tracer: Tracer::default(),
         trace_page: TracePage::default(),
     }
+}
+
+/// Nobody looks.
+fn live(pool: &SessionPool) -> DashboardLive {
+    let key = InstallationKey::new([7; 32]);
+    let reader = crate::events::EventReader::new(pool.clone(), key.clone(), events::writer(key));
+    let (draining, metrics) = (Default::default(), Metrics::new().event_streams.clone());
+    let limits = crate::events::streams::StreamLimits::default();
+    let (streams, _) = crate::events::streams::EventStreams::new(reader.clone(), limits, draining, metrics);
+    DashboardLive::new(EventLog { reader, streams })
 }
 
 async fn ask(request: http::request::Builder, body: &str) -> Response {

@@ -167,6 +167,7 @@ impl SyncedLane {
             why: health.why.map(|why| why.as_str().to_owned()),
             since_ms: millis(health.since.elapsed()),
             in_flight: count(self.limit.in_flight()),
+            in_flight_max: count(self.limit.limit()),
             rate,
             connections: count(self.credentials.current().sender().stats().connections),
             credential: self.gate.fingerprint().0.to_vec(),

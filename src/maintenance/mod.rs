@@ -17,6 +17,7 @@ mod figures;
 mod heartbeat_watch;
 mod idempotency_keys;
 mod lane_changes;
+mod lane_minutes;
 mod leadership;
 mod old_cleanup_runs;
 mod old_partitions;

@@ -12,6 +12,7 @@ use super::erasures;
 use super::event_log;
 use super::idempotency_keys;
 use super::lane_changes;
+use super::lane_minutes;
 use super::old_cleanup_runs;
 use super::old_partitions::OldPartitions;
 use super::quarantined_devices;
@@ -61,11 +62,12 @@ enum RetentionDuty {
     Erasures,
     OldPartitions,
     LaneChanges,
+    LaneMinutes,
     EventLog,
 }
 
 impl RetentionDuties {
-    const ALL: [RetentionDuty; 10] = [
+    const ALL: [RetentionDuty; 11] = [
         RetentionDuty::Contents,
         RetentionDuty::QuarantinedDevices,
         RetentionDuty::SendOnlyDevices,
@@ -75,6 +77,7 @@ impl RetentionDuties {
         RetentionDuty::Erasures,
         RetentionDuty::OldPartitions,
         RetentionDuty::LaneChanges,
+        RetentionDuty::LaneMinutes,
         RetentionDuty::EventLog,
     ];
 
@@ -132,6 +135,7 @@ impl RetentionDuties {
             RetentionDuty::EmptyTopics => self.empty_topics.step(conn).await,
             RetentionDuty::IdempotencyKeys => idempotency_keys::step(conn).await,
             RetentionDuty::LaneChanges => lane_changes::step(conn).await,
+            RetentionDuty::LaneMinutes => lane_minutes::step(conn).await,
             RetentionDuty::EventLog => event_log::step(conn, retention.events).await,
             RetentionDuty::OldCleanupRuns => old_cleanup_runs::step(conn, retention.quarantine).await,
             RetentionDuty::Erasures => erasures::step(conn).await,
@@ -153,6 +157,7 @@ impl RetentionDuty {
             Self::Erasures => "erasures",
             Self::OldPartitions => "old partitions",
             Self::LaneChanges => "lane changes",
+            Self::LaneMinutes => "lane minutes",
             Self::EventLog => "event log",
         }
     }
@@ -169,6 +174,7 @@ impl RetentionDuty {
             | Self::Erasures
             | Self::OldPartitions
             | Self::LaneChanges
+            | Self::LaneMinutes
             | Self::EventLog => HOUR,
         }
     }

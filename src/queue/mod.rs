@@ -19,6 +19,7 @@ pub mod claim;
 pub mod clock;
 pub mod heartbeat;
 pub mod lane_intake;
+pub mod lane_minutes;
 pub mod leases;
 pub mod node_lease;
 pub mod notifier;

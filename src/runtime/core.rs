@@ -11,6 +11,7 @@ use super::listeners::Listeners;
 use super::node_figures::measure_lag;
 use super::stages::ShutdownStages;
 use super::supervisor::Supervisor;
+use crate::api::dashboard::{DashboardLive, LiveSettings, LiveWorker};
 use crate::api::health::Health;
 use crate::api::rates::RateLimiter;
 use crate::audience::DeviceLookup;
@@ -28,6 +29,7 @@ use crate::queue::accept::Acceptor;
 use crate::queue::backlog::Backlog;
 use crate::queue::heartbeat::Heartbeat;
 use crate::queue::lane_intake::LaneIntakes;
+use crate::queue::lane_minutes::LaneMinuteWriter;
 use crate::queue::leases::Leases;
 use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
@@ -113,6 +115,13 @@ impl Core {
         if role.has_lanes() {
             stage.spawn("wake-ups in", self.notifier.clone().run_listener(wake_pool, stage.stop.clone()));
         }
+        let minutes = LaneMinuteWriter {
+            pool: self.pool.clone(),
+            node_lease: Arc::clone(&self.node_lease),
+            metrics: Arc::clone(&self.metrics),
+            apps: Arc::clone(&apps),
+        };
+        stage.spawn("lane minutes", minutes.run(stage.stop.clone()));
         let duties = maintenance::Settings {
             pool: database.maintenance_pool(),
             node_lease: Arc::clone(&self.node_lease),
@@ -233,7 +242,9 @@ impl Core {
         let (uses, pool, stop) = (keys.uses(), database.pool().clone(), stages.accept.stop.clone());
         stages.accept.spawn("key uses", async move { uses.run(pool, stop).await });
         let logs_events = self.pool.logs_events();
-        let events = logs_events.then(|| self.start_event_streams(database, &health, &stages.accept));
+        let log = self.start_event_streams(database, &health, &stages.accept);
+        let live = self.start_live(&log, database, Arc::clone(&apps), &stages.accept);
+        let events = logs_events.then_some(log);
         let state = api::State::from(api::StateParts {
             providers: config.providers.clone(),
             apps,
@@ -251,6 +262,7 @@ impl Core {
             batch_permits: api::batch_permits::BatchPermits::default(),
             stream_permits: StreamPermits::default(),
             events,
+            live,
             webhooks,
             default_ttl: config.delivery.default_ttl,
             health,
@@ -292,6 +304,25 @@ impl Core {
         };
         let (most, logged) = (config.webhooks.max_in_flight.into(), self.events_logged.subscribe());
         stage.spawn("webhooks", webhooks::run(Arc::new(services), most, logged, stage.stop.clone()));
+    }
+
+    /// Starts what reads figures while somebody looks at the dashboard.
+    fn start_live(
+        &self,
+        log: &EventLog,
+        database: &Database,
+        apps: Arc<ServedApps>,
+        stage: &Supervisor,
+    ) -> DashboardLive {
+        let live = DashboardLive::new(log.clone());
+        let settings = LiveSettings {
+            pool: database.observe_pool(),
+            apps,
+            node_lease: Arc::clone(&self.node_lease),
+            events_off: !self.pool.logs_events(),
+        };
+        stage.spawn("dashboard", LiveWorker::new(live.clone(), settings).run(stage.stop.clone()));
+        live
     }
 
     /// Starts what reads the event log for clients that stay connected. It ends after the API.

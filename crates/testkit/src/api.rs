@@ -10,6 +10,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use pushpost::api::batch_permits::BatchPermits;
+use pushpost::api::dashboard::DashboardLive;
 use pushpost::api::health::Health;
 use pushpost::api::parse_pool::ParsePool;
 use pushpost::api::{self, ApiLimits, ListenerRouter, State, StateParts, Surface, router};
@@ -129,6 +130,7 @@ impl TestApi {
             parse_pool: ParsePool::default(),
             batch_permits: BatchPermits::default(),
             stream_permits: StreamPermits::default(),
+            live: DashboardLive::new(events.clone()),
             events: Some(events),
             webhooks: Arc::default(),
             default_ttl: Ttl::MAX,

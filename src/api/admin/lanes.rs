@@ -39,7 +39,7 @@ const CREDENTIAL_ID_BYTES: usize = 8;
     "credential": {"id": "7f83b1657ff1fc53", "ok": true, "checked_at": "2026-11-28T09:00:00.000Z"},
     "pruning": {"state": "on", "why": null}
 }))]
-pub(super) struct Lane<'a> {
+pub(in crate::api) struct Lane<'a> {
     /// The lane's name, as paths take it.
     lane: String,
     /// The service that it sends to.
@@ -251,8 +251,13 @@ fn no_lane(app: &App) -> ApiError {
 }
 
 impl<'a> Lane<'a> {
+    /// The lane as a key sees it that may not know the credential.
+    pub(in crate::api) fn without_credential(self) -> Self {
+        Self { credential: None, ..self }
+    }
+
     /// None if the app has no credentials for the lane.
-    fn of(app: &App, seen: &'a LaneSummary) -> Option<Self> {
+    pub(in crate::api) fn of(app: &App, seen: &'a LaneSummary) -> Option<Self> {
         let key = app.lane_key(seen.lane).filter(|key| app.lane(*key).configured)?;
         let is_stopped = seen.state != LaneState::Running;
         Some(Self {

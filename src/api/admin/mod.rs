@@ -13,6 +13,8 @@ use utoipa_axum::routes;
 use super::State;
 
 pub(super) use cleanups::CleanupAnswer;
+pub(super) use lanes::Lane as LaneAnswer;
+pub(super) use nodes::Node as NodeAnswer;
 
 /// The routes of `/v1/admin`.
 pub(super) fn routes() -> OpenApiRouter<State> {

@@ -20,7 +20,7 @@ use crate::store::nodes::ListedNode;
     "node": 7, "name": "push-1-4711", "version": "0.1.0", "role": "all", "started_at": "2026-11-28T09:00:00.000Z",
     "heartbeat_age_seconds": 1.2, "leader": true, "draining": false, "dead_at": null
 }))]
-pub(super) struct Node {
+pub(in crate::api) struct Node {
     /// The node's number. A process that was declared dead, and lives, gets another one.
     node: i32,
     /// The host and the process id.
@@ -69,17 +69,17 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     parameters.finish()?;
     let mut conn = state.pool.acquire().await.map_err(store::Error::from)?;
-    let items = store::nodes::list(&mut conn).await?.into_iter().map(Node::from).collect();
+    let items = store::nodes::list(&mut conn).await?.iter().map(Node::from).collect();
     Ok(Json(NodeList { items, next_cursor: None }).into_response())
 }
 
-impl From<ListedNode> for Node {
-    fn from(node: ListedNode) -> Self {
+impl From<&ListedNode> for Node {
+    fn from(node: &ListedNode) -> Self {
         Self {
             node: node.node.0,
-            name: node.name,
-            version: node.version,
-            role: node.role,
+            name: node.name.clone(),
+            version: node.version.clone(),
+            role: node.role.clone(),
             started_at: Timestamp(node.started_at),
             heartbeat_age_seconds: (node.heartbeat_age_seconds.max(0.0) * 10.0).round() / 10.0,
             leader: node.leads,

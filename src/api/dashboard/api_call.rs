@@ -15,7 +15,7 @@ use crate::registry::keys::ApiKey;
 /// What stands before the path of a call in place of `/v1/`.
 const PREFIX: &str = "/dashboard/api/";
 /// Calls that `/v1` does not have; they keep their paths.
-const OWN: &[&str] = &[];
+const OWN: &[&str] = &["live"];
 /// The header that chooses the app.
 const APP: HeaderName = HeaderName::from_static("x-pushpost-app");
 /// The parameter that chooses it, for `EventSource`, which sends no headers of its own.

@@ -7,6 +7,7 @@ mod api_call;
 mod cookie;
 mod files;
 mod headers;
+mod live;
 mod same_origin;
 mod session;
 mod session_calls;
@@ -20,11 +21,15 @@ use super::error::{ApiError, NotFoundKind};
 
 pub(super) use api_call::{DashboardCall, session_key};
 pub(super) use headers::DashboardAnswer;
+pub use live::{DashboardLive, LiveSettings, LiveWorker};
 
 /// The path of the first page. All paths below it are the dashboard's.
 const ROOT: &str = "/dashboard/";
 /// The path of the session.
 pub(super) const SESSION: &str = "/dashboard/session";
+
+/// The path of the stream that keeps a page up to date.
+pub(super) const LIVE: &str = "/dashboard/api/live";
 
 /// The pages and what they load, for a router of any state. They are served also while the node waits for its database.
 pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -41,7 +46,7 @@ pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
 /// The session, and what the pages ask beside `/v1`.
 pub(super) fn routes() -> Router<State> {
     let session = get(session_calls::show).post(session_calls::begin).delete(session_calls::end);
-    Router::new().route(SESSION, session)
+    Router::new().route(SESSION, session).route(LIVE, get(live::live))
 }
 
 async fn nothing() -> ApiError {

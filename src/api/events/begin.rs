@@ -172,13 +172,23 @@ fn last_event(
     app: AppId,
     key: &InstallationKey,
 ) -> Option<EventPlace> {
-    let header = headers.get(LAST_EVENT_ID).filter(|header| !header.is_empty())?;
-    let place = header.to_str().ok().and_then(|text| key.parse_event_id(app, text).ok());
+    headers.get(LAST_EVENT_ID).filter(|header| !header.is_empty())?;
+    let place = last_place(headers, app, key);
     if place.is_none() {
         let fault = ValidationError::at("", InputCode::InvalidCursor, NO_EVENT);
         parameters.add(ValidationError { place: ErrorLocation::Header(LAST_EVENT_ID), ..fault });
     }
     place
+}
+
+/// The place of the last event that a client of server-sent events has seen. None: it names no event of the app.
+pub(in crate::api) fn last_place(
+    headers: &HeaderMap,
+    app: AppId,
+    key: &InstallationKey,
+) -> Option<EventPlace> {
+    let header = headers.get(LAST_EVENT_ID)?;
+    header.to_str().ok().and_then(|text| key.parse_event_id(app, text).ok())
 }
 
 #[cfg(test)]

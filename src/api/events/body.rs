@@ -23,7 +23,7 @@ const RECONNECT_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 
 /// The form of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum StreamForm {
+pub(in crate::api) enum StreamForm {
     /// A JSON object per line.
     Ndjson {
         /// It stays open, so that it needs signs of life.
@@ -85,7 +85,7 @@ impl StreamForm {
 }
 
 /// What the body of an answer is made from.
-struct Pieces {
+pub(in crate::api) struct Pieces {
     stream: EventStream,
     form: StreamForm,
     first: Option<String>,
@@ -94,7 +94,12 @@ struct Pieces {
 }
 
 impl Pieces {
-    async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
+    pub(in crate::api) fn new(stream: EventStream, form: StreamForm) -> Self {
+        Self { stream, form, first: form.first(), waiting: VecDeque::new(), has_ended: false }
+    }
+
+    /// What is written next. None: the stream has ended.
+    pub(in crate::api) async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first.into()));
         }
@@ -136,12 +141,12 @@ impl Pieces {
 
 /// The answer that is this stream. Proxies must neither keep nor change it.
 pub(super) fn stream(stream: EventStream, form: StreamForm) -> Response {
-    let pieces = Pieces { stream, form, first: form.first(), waiting: VecDeque::new(), has_ended: false };
-    let body = stream::unfold(pieces, |mut pieces| async {
-        pieces.stream.note_asked();
+    let pulse = stream.pulse();
+    let body = stream::unfold((Pieces::new(stream, form), pulse), |(mut pieces, pulse)| async {
+        pulse.note_asked();
         let piece = pieces.next().await?;
-        pieces.stream.note_handed();
-        Some((piece, pieces))
+        pulse.note_handed();
+        Some((piece, (pieces, pulse)))
     });
     let headers = [
         (CONTENT_TYPE, form.media_type()),

@@ -7,6 +7,9 @@ mod data;
 mod list;
 mod view;
 
+pub(super) use begin::last_place;
+pub(super) use body::{Pieces, StreamForm};
+
 use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;

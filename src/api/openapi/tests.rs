@@ -112,8 +112,8 @@ fn every_operation_has_an_id_a_tag_security_and_its_problems() {
 const UNDOCUMENTED: &[(&str, usize)] = &[
     ("api/admin/mod.rs", 3),
     ("api/docs/mod.rs", 3),
-    ("api/dashboard/mod.rs", 7),
-    ("api/listener_router.rs", 1),
+    ("api/dashboard/mod.rs", 8),
+    ("api/listener_router.rs", 2),
 ];
 
 /// Routes are added by `routes!`, which takes them from the documented handlers. The other way is for names of lanes that

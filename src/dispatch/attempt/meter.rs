@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::consequences;
-use crate::domain::{Certainty, Class, Job, Outcome, PushpostReason};
+use crate::domain::{Certainty, Class, Job, OBJECTIVE_TIME, Outcome, PushpostReason, has_objective};
 use crate::provider::Provider;
 use crate::queue::clock::Clock;
 use crate::queue::recorder::Disposition;
@@ -66,6 +66,9 @@ impl AttemptMeter {
         let Some(opened) = stream.opened() else { return };
         let waited = (clock.at(opened) - job.due_at).to_std().unwrap_or_default();
         self.metrics.lanes.post_to_provider_seconds(job.priority, job.class).observe(waited);
+        if has_objective(job.class, job.priority) {
+            self.lane.starts.count(waited > OBJECTIVE_TIME);
+        }
         if let Some(trace) = job.trace {
             self.metrics.lanes.note_exemplar(job.priority, job.class, waited, trace);
         }

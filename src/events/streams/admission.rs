@@ -146,15 +146,26 @@ impl Admission {
     }
 }
 
-impl StreamSlot {
+/// Notes for a stream whether its socket takes what it gets.
+#[derive(Clone, Debug)]
+pub struct StreamPulse(Arc<Entry>);
+
+impl StreamPulse {
     /// Notes that the socket waits for the next piece.
-    pub(super) fn is_asked(&self) {
-        *self.entry.handed_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub fn note_asked(&self) {
+        *self.0.handed_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Notes that a piece was handed out. Until the next one is asked for, the socket has room for no more.
-    pub(super) fn has_handed(&self) {
-        *self.entry.handed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    pub fn note_handed(&self) {
+        *self.0.handed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+impl StreamSlot {
+    /// Notes whether the socket of the stream takes what it gets.
+    pub(super) fn pulse(&self) -> StreamPulse {
+        StreamPulse(Arc::clone(&self.entry))
     }
 
     /// Cancelled when the key is revoked.
@@ -211,9 +222,9 @@ mod tests {
         let (admission, key) = (admission(), KeyId::random());
         let (stalled, waiting) =
             (admit(&admission, key).expect("room"), admit(&admission, key).expect("room"));
-        stalled.has_handed();
-        waiting.has_handed();
-        waiting.is_asked();
+        stalled.pulse().note_handed();
+        waiting.pulse().note_handed();
+        waiting.pulse().note_asked();
         tokio::time::advance(MINUTE).await;
         assert_eq!(admission.cut_stalled(), 0);
         tokio::time::advance(Duration::from_millis(1)).await;

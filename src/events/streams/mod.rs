@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use admission::{StreamLimits, StreamRefusal, StreamSlot};
+pub use admission::{StreamLimits, StreamPulse, StreamRefusal, StreamSlot};
 pub use stream::{EventStream, StreamEnd, StreamStart, StreamStep};
 pub use worker::StreamWorker;
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ring::Lookup;
-use super::{RingUse, StreamSlot};
+use super::{RingUse, StreamPulse, StreamSlot};
 use crate::domain::{App, EventPlace};
 use crate::events::{EventFilter, EventPage, ReadError, WrittenEvent};
 use crate::store;
@@ -87,14 +87,9 @@ impl EventStream {
         step
     }
 
-    /// Notes that the socket has room for a piece.
-    pub fn note_asked(&self) {
-        self.slot.is_asked();
-    }
-
-    /// Notes that a piece was handed out, which the socket has not taken yet.
-    pub fn note_handed(&self) {
-        self.slot.has_handed();
+    /// Notes whether the socket takes what it gets.
+    pub fn pulse(&self) -> StreamPulse {
+        self.slot.pulse()
     }
 
     async fn step(&mut self) -> StreamStep {

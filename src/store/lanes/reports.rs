@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Error, StoredLaneState, StoredPruningGuard};
-use crate::domain::{AppId, LaneId, LaneState, NodeId};
+use crate::domain::{AppId, LaneId, LaneState, NodeId, Priority};
 use crate::store::Session;
 
 /// What a node reports about one of its lanes.
@@ -19,6 +19,8 @@ pub struct LaneReport {
     pub since_ms: i64,
     /// Number of attempts under way.
     pub in_flight: i32,
+    /// Number of attempts that the node allows itself now.
+    pub in_flight_max: i32,
     /// Answers per second since the report before.
     pub rate: f32,
     /// Number of open connections.
@@ -50,6 +52,7 @@ pub async fn report(
     let whys: Vec<Option<String>> = reports.iter().map(|report| report.why.clone()).collect();
     let since: Vec<i64> = reports.iter().map(|report| report.since_ms).collect();
     let in_flight: Vec<i32> = reports.iter().map(|report| report.in_flight).collect();
+    let in_flight_max: Vec<i32> = reports.iter().map(|report| report.in_flight_max).collect();
     let rates: Vec<f32> = reports.iter().map(|report| report.rate).collect();
     let connections: Vec<i32> = reports.iter().map(|report| report.connections).collect();
     let credentials: Vec<Vec<u8>> = reports.iter().map(|report| report.credential.clone()).collect();
@@ -60,19 +63,20 @@ pub async fn report(
         r#"
         with new_reports as (
           insert into lane_reports (lane_id, node_id, state, reason, since, in_flight, answers_per_second, connections,
-                                    credential, credential_ok, checked_at, reported_at)
+                                    credential, credential_ok, checked_at, in_flight_max, reported_at)
           select lane, $1, state, reason, now() - make_interval(secs => since_ms / 1000.0), in_flight,
                  answers_per_second, connections, credential, ok, now() - make_interval(secs => checked_ms / 1000.0),
-                 now()
+                 in_flight_max, now()
           from unnest($2::int[], $3::smallint[], $4::text[], $5::bigint[], $6::int[], $7::real[], $8::int[],
-                      $9::bytea[], $10::boolean[], $11::bigint[])
+                      $9::bytea[], $10::boolean[], $11::bigint[], $16::int[])
             as incoming(lane, state, reason, since_ms, in_flight, answers_per_second, connections, credential, ok,
-                        checked_ms)
+                        checked_ms, in_flight_max)
           on conflict (lane_id, node_id) do update set
             state = excluded.state, reason = excluded.reason, since = excluded.since, in_flight = excluded.in_flight,
             answers_per_second = excluded.answers_per_second, connections = excluded.connections,
             credential = excluded.credential, credential_ok = excluded.credential_ok,
-            checked_at = excluded.checked_at, reported_at = excluded.reported_at),
+            checked_at = excluded.checked_at, in_flight_max = excluded.in_flight_max,
+            reported_at = excluded.reported_at),
         own as (
           select * from unnest($2::int[], $3::smallint[], $4::text[], $5::bigint[], $9::bytea[])
             as own(lane_id, state, reason, since_ms, credential)),
@@ -129,6 +133,7 @@ pub async fn report(
         LaneState::Throttled.code(),
         LaneState::Broken.code(),
         LaneState::Suspended.code(),
+        &in_flight_max,
     )
     .fetch_all(conn)
     .await?;
@@ -171,6 +176,10 @@ impl StoredLaneRow {
 pub struct CountedLane {
     /// Number of devices that waited or were under way, also those that were due later.
     pub devices: i64,
+    /// Number of those that were due.
+    pub due_devices: i64,
+    /// As `oldest_seconds`, of the devices with priority `high`.
+    pub oldest_high_seconds: Option<f64>,
     /// Seconds that the device that waited longest had been due.
     pub oldest_seconds: Option<f64>,
     /// The number is an estimate. The seconds are exact.
@@ -194,6 +203,8 @@ pub struct LaneSummary {
     pub waiting: Option<CountedLane>,
     /// Number of attempts under way.
     pub in_flight: i64,
+    /// Number of attempts that all nodes allow themselves now. None: no node has reported it.
+    pub in_flight_max: Option<i64>,
     /// Answers per second.
     pub rate: f64,
     /// Number of open connections.
@@ -218,19 +229,24 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
         with app_lanes as materialized (select * from lanes where app_id = $1),
         waiting as (
           select lane_id, sum(due_devices + scheduled_devices + backoff_devices)::bigint as devices,
+                 sum(due_devices)::bigint as due_devices,
+                 extract(epoch from max(read_at - oldest_due_at) filter (where priority = $5))::float8
+                   as oldest_high_seconds,
                  extract(epoch from max(read_at - oldest_due_at))::float8 as oldest_seconds,
                  bool_or(is_estimated) as is_estimated,
                  extract(epoch from now() - min(read_at))::float8 as age_seconds
           from lane_figures where lane_id in (select lane_id from app_lanes) group by lane_id),
         reports as (
-          select lane_id, r.state, r.reason, r.since, r.in_flight, r.answers_per_second, r.connections, r.credential,
+          select lane_id, r.state, r.reason, r.since, r.in_flight, r.in_flight_max, r.answers_per_second, r.connections, r.credential,
                  r.credential_ok, r.checked_at
           from lane_reports r join nodes n using (node_id) where n.dead_at is null)
         select l.lane_id, l.paused_at, l.suspended_at, l.suspended_fingerprint, l.suspended_reason,
                l.retry_requested_at, l.guard_engaged_at, l.guard_reason, l.state as stored_state, l.state_since,
                waiting.devices as "waiting_devices?", waiting.oldest_seconds as "oldest_seconds?",
+               waiting.due_devices as "due_devices?", waiting.oldest_high_seconds as "oldest_high_seconds?",
                waiting.is_estimated as "is_estimated?", waiting.age_seconds as "age_seconds?",
                (select coalesce(sum(in_flight), 0) from reports r where r.lane_id = l.lane_id) as "in_flight!",
+               (select sum(in_flight_max) from reports r where r.lane_id = l.lane_id) as in_flight_max,
                (select coalesce(sum(answers_per_second), 0) from reports r where r.lane_id = l.lane_id)::float8 as "rate!",
                (select coalesce(sum(connections), 0) from reports r where r.lane_id = l.lane_id) as "connections!",
                worst.state as "worst_state?", worst.reason as "worst_reason?", worst.since as "worst_since?",
@@ -250,6 +266,7 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
         LaneState::Throttled.code(),
         LaneState::Broken.code(),
         LaneState::Running.code(),
+        Priority::High.code(),
     )
     .fetch_all(conn)
     .await?;
@@ -275,11 +292,14 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
             since,
             waiting: row.waiting_devices.zip(row.age_seconds).map(|(devices, age_seconds)| CountedLane {
                 devices,
+                due_devices: row.due_devices.unwrap_or_default(),
+                oldest_high_seconds: row.oldest_high_seconds,
                 oldest_seconds: row.oldest_seconds,
                 is_estimated: row.is_estimated == Some(true),
                 age_seconds,
             }),
             in_flight: row.in_flight,
+            in_flight_max: row.in_flight_max,
             rate: row.rate,
             connections: row.connections,
             credential: row.credential,

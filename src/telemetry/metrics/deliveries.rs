@@ -74,6 +74,26 @@ impl DeliveryMetrics {
     }
 }
 
+impl DeliveryMetrics {
+    /// Devices of a lane that were accepted, and those that ended otherwise and were not cancelled, as this node committed.
+    pub fn ended(&self, lane: LaneId) -> (u64, u64) {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(counters) = lanes.get(&lane) else { return (0, 0) };
+        let (mut accepted, mut failed) = (0, 0);
+        for (status, counter) in final_statuses().zip(counters) {
+            match status {
+                DeliveryStatus::Accepted => accepted += counter.get(),
+                DeliveryStatus::Cancelled | DeliveryStatus::Pending => {}
+                DeliveryStatus::Unknown
+                | DeliveryStatus::Rejected
+                | DeliveryStatus::TokenDead
+                | DeliveryStatus::Expired => failed += counter.get(),
+            }
+        }
+        (accepted, failed)
+    }
+}
+
 /// The statuses of final outcomes.
 fn final_statuses() -> impl Iterator<Item = DeliveryStatus> {
     DeliveryStatus::ALL.iter().copied().filter(|status| *status != DeliveryStatus::Pending)

@@ -106,6 +106,11 @@ impl Histogram {
         shard.sum.fetch_add(value, Ordering::Relaxed);
     }
 
+    /// How many values fell into each range.
+    pub fn counts(&self) -> Vec<u64> {
+        self.totals().1
+    }
+
     /// The sum of all values, and how many fell into each range.
     fn totals(&self) -> (u64, Vec<u64>) {
         let Values { whole_bounds, shards, .. } = &*self.0;
@@ -115,6 +120,25 @@ impl Histogram {
         let sum = shards.iter().map(|shard| shard.sum.load(Ordering::Relaxed)).sum();
         (sum, (0..=whole_bounds.len()).map(of_range).collect())
     }
+}
+
+/// The time in seconds that so many percent of the values do not exceed, from their counts in the ranges of [`Histogram::quick`]. Within a range
+/// the values are taken to be spread evenly. None: there are no values.
+pub fn quick_percentile(counts: &[u64], percent: f64) -> Option<f64> {
+    let all: u64 = counts.iter().sum();
+    if all == 0 {
+        return None;
+    }
+    let wanted = all as f64 * percent / 100.0;
+    let (mut below, mut lower) = (0.0, 0.0);
+    for (count, upper) in counts.iter().zip(QUICK) {
+        let count = *count as f64;
+        if count > 0.0 && below + count >= wanted {
+            return Some(lower + (upper - lower) * (wanted - below) / count);
+        }
+        (below, lower) = (below + count, *upper);
+    }
+    Some(lower)
 }
 
 impl TypedMetric for Histogram {
@@ -152,6 +176,21 @@ mod tests {
             times.observe(Duration::from_millis(millis));
         }
         assert_eq!(times.totals().1, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_percentile_is_within_the_range_that_it_falls_into() {
+        let times = Histogram::quick();
+        assert_eq!(quick_percentile(&times.counts(), 95.0), None);
+        for millis in 1..=100 {
+            times.observe(Duration::from_millis(millis));
+        }
+        // 50 of 100 values are between 50 and 100 ms, evenly.
+        let p95 = quick_percentile(&times.counts(), 95.0).expect("values");
+        assert!((p95 - 0.095).abs() < 1e-9, "{p95}");
+        times.observe(Duration::from_secs(30));
+        assert_eq!(quick_percentile(&times.counts(), 100.0), Some(20.0), "longer ones are not told apart");
+        assert_eq!(quick_percentile(&[0, 0, 1], 95.0), Some(0.0025 + 0.0025 * 0.95));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::exemplars::Exemplars;
 use super::families::{Histograms, LaneLabel};
 use super::label::{SecondsGauge, label_words};
 use super::lane_families::{LaneFamilies, ReasonLabels};
+use super::lane_starts::LaneStarts;
 use super::names::Names;
 use super::reason::OTHER;
 use crate::domain::{Class, LaneState, Priority, TraceContext};
@@ -111,6 +112,8 @@ pub struct LaneMetrics {
     /// Age of the provider token of the last request.
     pub credential_age_seconds: SecondsGauge,
     pruned: Reasons,
+    /// First attempts, by whether they kept the objective.
+    pub starts: LaneStarts,
 }
 
 /// Counters by reason, made when a reason comes up.
@@ -149,6 +152,12 @@ impl LanesMetrics {
         let lane = Arc::new(LaneMetrics::new(name, &self.families));
         lanes.insert(name.to_owned(), Arc::downgrade(&lane));
         lane
+    }
+
+    /// Handles for a lane that are in use; none: the lane is not served here.
+    pub fn known_lane(&self, name: &str) -> Option<Arc<LaneMetrics>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(name).and_then(Weak::upgrade)
     }
 
     /// Time from acceptance, or from a later `send_at`, to the stream of the first attempt.
@@ -195,6 +204,7 @@ impl LaneMetrics {
             connection_ends: ConnectionEnd::ALL.iter().map(end).collect(),
             credential_age_seconds: families.credential_age.get_or_create_owned(&label),
             pruned: Reasons::new(&families.pruned, name),
+            starts: LaneStarts::default(),
             families: families.clone(),
             label,
         }

@@ -2,6 +2,9 @@
 
 mod access;
 mod cross_site;
+mod demo;
+mod lane_minutes;
+mod live;
 mod pages;
 mod session;
 
@@ -51,6 +54,15 @@ impl Browser {
 
     async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, None).await
+    }
+
+    /// Opens the live stream of an app.
+    async fn look(&self, app: &str, last: Option<&str>) -> reqwest::Response {
+        let url = format!("{}/dashboard/api/live?app={app}", self.origin);
+        let request = self.http.get(url).header("accept", "text/event-stream");
+        let request = request.header("cookie", self.cookie.clone().unwrap_or_default());
+        let request = last.into_iter().fold(request, |request, id| request.header("last-event-id", id));
+        request.send().await.unwrap()
     }
 
     async fn post(&self, path: &str) -> Answer {

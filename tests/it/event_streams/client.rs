@@ -24,7 +24,11 @@ pub(crate) struct Block {
 impl StreamClient {
     /// Opens a stream, which must be answered 200.
     pub(crate) async fn open(url: String, key: &str, accept: &str, last: Option<&str>) -> Self {
-        let response = ask(url, key, accept, last).await;
+        Self::read(ask(url, key, accept, last).await, accept).await
+    }
+
+    /// A stream that was asked for, which must be answered 200.
+    pub(crate) async fn read(response: Response, accept: &str) -> Self {
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         assert_eq!(response.headers()["content-type"], accept);
         assert_eq!(response.headers()["cache-control"], "no-store, no-transform");

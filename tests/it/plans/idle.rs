@@ -82,6 +82,7 @@ async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: Can
         why: None,
         since_ms: 0,
         in_flight: 0,
+        in_flight_max: 0,
         rate: 0.0,
         connections: 0,
         credential: vec![1; 32],
