@@ -18,7 +18,7 @@ comment on column lane_minutes.minute is 'When the minute began, by Postgres''s 
 comment on column lane_minutes.accepted is 'Devices that the provider accepted, as this node committed.';
 comment on column lane_minutes.failed is 'Devices that ended otherwise and were not cancelled, as this node committed.';
 comment on column lane_minutes.on_time is
-  'Devices of direct notifications of high or normal priority whose first attempt began within the objective.';
+  'Devices of direct notifications of high or normal priority: their first attempt began within the objective.';
 comment on column lane_minutes.late is 'As on_time, for first attempts that began later.';
 comment on column lane_minutes.provider_counts is
   'Answers of the provider by the time that they took: a number for each bucket of pushpost_provider_seconds.';

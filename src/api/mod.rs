@@ -113,7 +113,7 @@ pub struct StateParts {
     pub stream_permits: StreamPermits,
     /// The event log. None: the configuration keeps none.
     pub events: Option<EventLog>,
-    /// What the pages of the dashboard show while somebody looks.
+    /// What the pages of the dashboard show while they are open.
     pub live: DashboardLive,
     /// The webhooks of the configuration.
     pub webhooks: Arc<WebhookRegistry>,

@@ -77,7 +77,7 @@ pub(super) fn shared() -> StateParts {
     }
 }
 
-/// Nobody looks.
+/// Without an open page.
 fn live(pool: &SessionPool) -> DashboardLive {
     let key = InstallationKey::new([7; 32]);
     let reader = crate::events::EventReader::new(pool.clone(), key.clone(), events::writer(key));

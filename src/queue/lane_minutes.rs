@@ -30,7 +30,7 @@ pub struct LaneMinuteWriter {
     pub node_lease: Arc<NodeLease>,
     /// Where outcomes are counted.
     pub metrics: Arc<Metrics>,
-    /// The apps whose lanes are stored.
+    /// The lanes of these apps are stored.
     pub apps: Arc<ServedApps>,
 }
 

@@ -306,7 +306,7 @@ impl Core {
         stage.spawn("webhooks", webhooks::run(Arc::new(services), most, logged, stage.stop.clone()));
     }
 
-    /// Starts what reads figures while somebody looks at the dashboard.
+    /// Starts what reads figures while pages of the dashboard are open.
     fn start_live(
         &self,
         log: &EventLog,

@@ -4,7 +4,7 @@ use super::Error;
 use crate::domain::{AppId, FAILING_FAILURES};
 use crate::store::Session;
 
-/// What is under way in an app, or needs somebody.
+/// What is under way in an app, or needs an operator.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AppAttention {
     /// Clean-up runs, and restorations of runs, that are under way.

@@ -20,9 +20,9 @@ pub struct CountedMinute {
     pub accepted: u64,
     /// Devices that ended otherwise and were not cancelled.
     pub failed: u64,
-    /// Devices whose first attempt began within the objective.
+    /// First attempts that began within the objective.
     pub on_time: u64,
-    /// Devices whose first attempt began later.
+    /// First attempts that began later.
     pub late: u64,
     /// Answers of the provider by bucket of their time.
     pub provider_counts: Vec<u64>,
@@ -39,7 +39,7 @@ pub struct LaneMinute {
     pub accepted: u64,
     /// Devices that ended otherwise and were not cancelled.
     pub failed: u64,
-    /// Devices whose first attempt began after the time of the objective.
+    /// First attempts that began after the time of the objective.
     pub late: u64,
     /// Devices that were due at the end of the minute. None: they were not counted.
     pub waiting: Option<u64>,

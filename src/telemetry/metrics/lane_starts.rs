@@ -20,7 +20,7 @@ pub struct StartCounts {
 }
 
 impl LaneStarts {
-    /// Counts one.
+    /// Counts a first attempt.
     pub fn count(&self, is_late: bool) {
         let counter = if is_late { &self.late } else { &self.on_time };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The live stream: figures that are read once for all who look, and events of the log.
+//! The live stream: figures that are read once for all views, and events of the log.
 
 use http::Method;
 use pushpost::runtime::Role;
@@ -83,7 +83,7 @@ async fn a_view_has_figures_at_once_and_events_as_they_come() {
     assert_eq!(done.data.unwrap()["data"]["notification"], id.as_str());
     drop(stream);
 
-    // Who connects again goes on after the last event.
+    // A page that connects again goes on after the last event.
     let second = service
         .notifications()
         .send(json!({"to": {"tokens": [{"platform": "apns", "token": hex("bb")}]}, "title": "Hi"}))

@@ -1,5 +1,5 @@
-//! `GET /dashboard/api/live`: what the pages show while somebody looks, as server-sent events. Figures are read every two seconds,
-//! once per app on a node however many look, and not at all while nobody does. Events of the log come from the streams that
+//! `GET /dashboard/api/live`: what the pages show while they are open, as server-sent events. Figures are read every two seconds,
+//! once per app on a node however many pages are open, and not at all while none is. Events of the log come from the streams that
 //! `/v1/events` serves.
 
 mod figures;
@@ -74,7 +74,7 @@ impl DashboardLive {
         View { shared: Arc::clone(&self.0), app, figures }
     }
 
-    /// The apps that somebody looks at.
+    /// The apps that pages are open for.
     fn viewed(&self) -> Vec<(AppId, Figures)> {
         let apps = self.0.apps.lock().unwrap_or_else(PoisonError::into_inner);
         apps.iter().map(|(app, (_, figures))| (*app, figures.clone())).collect()

@@ -27,7 +27,7 @@ pub(super) struct SnapshotFigures {
 /// The snapshot of an app.
 #[derive(Serialize, Debug)]
 struct Snapshot<'a> {
-    /// Postgres's time.
+    /// When it was read, by Postgres's clock.
     at: Timestamp,
     objective: Objective,
     /// For how long the `high` device that waits longest has been due; null: none is due.

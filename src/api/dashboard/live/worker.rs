@@ -1,4 +1,4 @@
-//! What runs for the views of a node: reads the figures of the apps that somebody looks at.
+//! What runs for the views of a node: reads the figures of the apps that pages are open for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct LiveWorker {
     settings: LiveSettings,
 }
 
-/// What was read of an app while somebody looked.
+/// What was read of an app while its pages are open.
 #[derive(Debug)]
 struct Known {
     read_at: Instant,
