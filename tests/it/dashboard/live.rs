@@ -175,7 +175,7 @@ async fn figures_are_read_once_however_many_look() {
     let ninth = browsers[1].look("shop", None).await;
     assert_eq!(ninth.status(), 200);
     let refused = browsers[0].look("shop", None).await;
-    assert_eq!((refused.status().as_u16(), &*refused.headers()["retry-after"].to_str().unwrap()), (503, "5"));
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "5"));
     drop((views, first, ninth));
     until("the views are gone", async || service.scrape(0).await.sum("pushpost_event_streams{") == 0.0).await;
     service.stop().await;
