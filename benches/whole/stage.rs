@@ -52,6 +52,17 @@ impl<'a> Stage<'a> {
         manner: Manner,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::set_up_with(bench, template, manner, settings, "").await
+    }
+
+    /// The same with further tables of the configuration, for which there are no variables.
+    pub(crate) async fn set_up_with(
+        bench: &'a Bench,
+        template: Template,
+        manner: Manner,
+        settings: &[(&str, &str)],
+        tables: &str,
+    ) -> anyhow::Result<Self> {
         let template = template.ensure(&bench.cluster, &bench.progress).await?;
         bench.progress.begin("setting up");
         let database = bench.cluster.scratch(&template).await?;
@@ -66,7 +77,11 @@ impl<'a> Stage<'a> {
         let simulator = Simulator::start(&bench.folder, manner, &bench.watchdog).await?;
         let variables = variables(&bench.cluster.url(&database), settings);
         let config: &Path = &simulator.places().config;
-        let service = Service::start(&bench.folder, config, &variables, key, &bench.watchdog).await?;
+        let text = std::fs::read_to_string(config).context("the simulator's configuration")?;
+        // Beside the first one, because it names files by their paths from there.
+        let whole = config.with_file_name("whole.toml");
+        std::fs::write(&whole, format!("{text}\n{tables}"))?;
+        let service = Service::start(&bench.folder, &whole, &variables, key, &bench.watchdog).await?;
         Ok(Self { bench, database, app, installation, simulator, service })
     }
 

@@ -1,8 +1,10 @@
-//! What the event log costs: singles and a broadcast with it, beside the same where the configuration keeps no events. And how late
-//! an event reaches a client of another node, at a rate that leaves the machine idle most of the time.
+//! What the event log costs: singles and a broadcast with it, two webhooks, two tar pits and a client of a stream, beside the same
+//! where the configuration keeps no events. And how late an event reaches a client of another node, at a rate that leaves the
+//! machine idle most of the time.
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::arrival::{CONNECTIONS, RATE};
@@ -11,7 +13,7 @@ use super::median;
 use super::singles::{Played, play};
 use crate::latency::{Latencies, millis};
 use crate::load::{Load, Paced};
-use crate::observers::EventTail;
+use crate::observers::{EventTail, Receivers};
 use crate::report::{Findings, Line, grouped};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
@@ -69,14 +71,30 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
 
 /// Singles, then a broadcast, on a database and a service of their own.
 async fn play_one(bench: &Bench, has_events: bool) -> anyhow::Result<Run> {
-    let settings = if has_events { &[] } else { OFF };
     let template = Template::of(apns::PLATFORM, bench.sizes.devices);
-    let stage = Stage::set_up(bench, template, Manner::COUNTS, settings).await?;
+    let receivers = Receivers::start().await?;
+    let folder = bench.folder.join("simulator");
+    std::fs::create_dir_all(&folder)?;
+    let (settings, tables) = match has_events {
+        true => (&[][..], receivers.tables(&folder)?),
+        false => (OFF, String::new()),
+    };
+    let stage = Stage::set_up_with(bench, template, Manner::COUNTS, settings, &tables).await?;
+    let mut tail = match has_events {
+        true => Some(EventTail::start(stage.service.address(), stage.service.key()).await?),
+        false => None,
+    };
     let manner = if has_events { ", with events" } else { "" };
     let load = Load::new(&stage, bench.sizes.singles, "normal");
     let singles = play(bench, &stage, &load, manner).await?;
     bench.progress.begin(&format!("a broadcast{manner}"));
     let broadcast = Broadcast::run(&stage, bench.sizes.devices).await?;
+    let events = tail.as_mut().map(EventTail::latencies).transpose()?;
+    ensure!(
+        !has_events || (receivers.messages() > 0 && events.is_some_and(|events| !events.is_empty())),
+        "the webhooks or the stream got nothing"
+    );
+    drop(tail);
     stage.strike().await?;
     Ok(Run { singles, broadcast })
 }
