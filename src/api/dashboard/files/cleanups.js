@@ -6,7 +6,7 @@ import { h, update } from "./dom.js";
 import { count, counted, percent, time } from "./format.js";
 import { redraw } from "./live.js";
 import { go } from "./main.js";
-import { action, facts, field, heading, idLink, pager, raw, section, select, state, table } from "./widgets.js";
+import { action, facts, field, heading, idLink, link, pager, raw, section, select, state, table } from "./widgets.js";
 
 /** @type {import("./main.js").Page} */
 export async function cleanups(view) {
@@ -83,7 +83,8 @@ function page(view, run) {
     isUnderWay(run) && h("progress", { "aria-label": "Progress", ...known }),
     run.problem && h("p.needs", null, h("b", null, "It has changed nothing: "),
       `${percent(run.problem.share)} of the devices match, and the run may quarantine ${percent(run.problem.max_share)}.`),
-    facts(["Scanned", count(run.scanned)], ["Matched", count(run.matched)], ["Quarantined", count(run.quarantined)],
+    facts(["Scanned", count(run.scanned)], ["Matched", count(run.matched)],
+      ["Quarantined", link("/dashboard/devices?status=quarantined", count(run.quarantined))],
       ["Restored", count(run.restored)], ["Quarantined by runs in the 30 days before", count(run.recently_quarantined)],
       ["Not registered for", `${count(criteria.inactive_days)} days`], ["Platforms", criteria.platforms?.join(", ") ?? "all"],
       ["Environments", criteria.environments?.join(", ") ?? "all"], ["App version below", criteria.app_version_below],

@@ -5,8 +5,8 @@ import { h, place, update } from "./dom.js";
 
 /** @typedef {import("./dom.js").Child} Child */
 
-/** How long a notice stays. A pointer or the focus on it keeps it. */
-const NOTICE_MS = 8_000;
+/** How long a notice stays. The page shows the new state as well. */
+const NOTICE_MS = 12_000;
 
 /**
  * Asks, and acts if the answer is yes. A failure is told in the dialog, which stays open.
@@ -41,11 +41,7 @@ export function ask({ title, text, yes, run }) {
 export function notify(text) {
   const notice = h("p", null, text);
   place("notices").append(notice);
-  const hide = () => {
-    if (notice.matches(":hover")) setTimeout(hide, NOTICE_MS);
-    else notice.remove();
-  };
-  setTimeout(hide, NOTICE_MS);
+  setTimeout(() => notice.remove(), NOTICE_MS);
 }
 
 /** What went wrong, as elements. @param {unknown} problem @returns {Child[]} */
