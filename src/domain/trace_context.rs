@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::NotificationId;
+
 /// The bit of the flags that says that the trace is recorded.
 const SAMPLED: u8 = 1;
 /// The bit that says that the trace id is random. It belongs to the caller and is passed on.
@@ -57,6 +59,16 @@ impl TraceContext {
     /// Another span of the same trace.
     pub fn child(&self) -> Self {
         Self { span: SpanId::random(), ..*self }
+    }
+
+    /// The span of the same trace that stands for a notification which was accepted.
+    pub fn of_notification(&self, id: NotificationId) -> Self {
+        Self { span: SpanId::of_notification(id), ..*self }
+    }
+
+    /// The header `traceparent` of a request that is made within this span.
+    pub fn to_traceparent(self) -> String {
+        format!("00-{}-{:?}-{:02x}", self.trace_id(), self.span, self.flags())
     }
 
     /// Whether the trace is recorded.
@@ -117,6 +129,14 @@ impl TraceContext {
 }
 
 impl SpanId {
+    /// The span in which a notification was accepted. It is known as long as the notification is, so that spans which
+    /// come later can link to it.
+    pub fn of_notification(id: NotificationId) -> Self {
+        // The lower half of such an id is random, with one bit that is always set.
+        let lower = id.0.as_u128() as u64;
+        Self(lower.max(1).to_be_bytes())
+    }
+
     fn random() -> Self {
         Self(rand::random::<u64>().max(1).to_be_bytes())
     }
@@ -211,6 +231,16 @@ mod tests {
         assert_eq!(TraceContext::from_stored(&context.to_stored()), Some(context));
         assert_eq!(TraceContext::from_stored(&[1; 24]), None);
         assert_eq!(TraceContext::from_stored(&[1; 26]), None);
+    }
+
+    #[test]
+    fn a_traceparent_is_read_back() {
+        let id = NotificationId::parse("ntf_0190163d8694739bb8d0a8b1c9e7f532").expect("an id");
+        let context = TraceContext::new_root().for_targets(Some(20)).of_notification(id);
+        assert_eq!(format!("{:?}", context.span_id()), "b8d0a8b1c9e7f532");
+        let header = context.to_traceparent();
+        assert!(header.ends_with("-b8d0a8b1c9e7f532-03"), "{header}");
+        assert_eq!(TraceContext::parse(&header).map(|read| read.to_traceparent()), Some(header));
     }
 
     #[test]

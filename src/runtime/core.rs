@@ -301,6 +301,7 @@ impl Core {
             apps,
             installation: self.installation.clone(),
             metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
         };
         let (most, logged) = (config.webhooks.max_in_flight.into(), self.events_logged.subscribe());
         stage.spawn("webhooks", webhooks::run(Arc::new(services), most, logged, stage.stop.clone()));

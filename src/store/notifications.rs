@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::{AppId, Content, DeviceId, NotificationId, UserId};
+use crate::domain::{AppId, Content, DeviceId, NotificationId, TraceId, UserId};
 use crate::store::Session;
 
 /// What a lane must know about a notification to send it.
@@ -135,4 +135,32 @@ pub async fn users_of(
 
 fn uuids(ids: &[NotificationId]) -> Vec<Uuid> {
     ids.iter().map(|id| id.0).collect()
+}
+
+/// The traces of notifications of an app. Those that are not traced, or not kept any more, are left out.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn traces_of(
+    conn: &mut Session,
+    app: AppId,
+    ids: &[NotificationId],
+) -> Result<Vec<(NotificationId, TraceId)>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select n.notification_id as "notification_id!", n.trace_id as "trace_id!"
+        from unnest($1::uuid[]) id
+        cross join lateral (
+          select notification_id, trace_id from notifications
+          where notification_id = id and app_id = $2 and trace_id is not null offset 0) n
+        "#,
+        &uuids(ids),
+        app.0
+    )
+    .fetch_all(conn)
+    .await?;
+    let traces = rows
+        .into_iter()
+        .filter_map(|row| Some((NotificationId(row.notification_id), TraceId::from_stored(&row.trace_id)?)));
+    Ok(traces.collect())
 }

@@ -53,6 +53,8 @@ pub struct SeenSpan {
     pub began: u64,
     pub ended: u64,
     pub is_error: bool,
+    /// Trace and span of each link.
+    pub links: Vec<(String, String)>,
     pub attributes: BTreeMap<String, Value>,
     pub resource: BTreeMap<String, Value>,
 }
@@ -179,6 +181,11 @@ fn seen(span: Span, resource: BTreeMap<String, Value>) -> SeenSpan {
         flags: span.flags,
         began: span.start_time_unix_nano,
         ended: span.end_time_unix_nano,
+        links: span
+            .links
+            .iter()
+            .map(|link| (hex::encode(&link.trace_id), hex::encode(&link.span_id)))
+            .collect(),
         is_error: span.status.is_some_and(|status| status.code == Code::Error as i32),
         attributes: attributes(span.attributes),
         resource,

@@ -12,6 +12,7 @@ use super::client::Attempted;
 use super::message::WebhookMessage;
 use super::record::{Success, new_attempt};
 use super::services::{WebhookServices, WebhookTarget};
+use super::traced::AttemptTrace;
 use super::work::{Found, OrderedWork, Work};
 use crate::domain::{App, MessageFocus, NextStep, WebhookChange, WebhookOutcome};
 use crate::store;
@@ -60,8 +61,13 @@ impl Deliverer {
                 return self.release().await;
             }
             let now = services.node_lease.clock().now();
-            let signed = work.message().signed(&target.settings.secrets, now, None);
+            let trace = AttemptTrace::begin(&services, &app, work.message()).await?;
+            let traceparent = trace.as_ref().map(AttemptTrace::traceparent);
+            let signed = work.message().signed(&target.settings.secrets, now, traceparent);
             let attempted = target.client.post(&signed, now).await;
+            if let Some(trace) = trace {
+                trace.end(&services, &app, &target, work.message(), &attempted);
+            }
             services.metrics.webhooks.count(&app.name, &self.held.name, attempted.outcome, attempted.elapsed);
             next = self.settle(&app, &target, work, attempted).await?;
         }

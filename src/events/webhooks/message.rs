@@ -1,12 +1,16 @@
 //! What is posted: a list of events in the order of the log, or one event by itself.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::client::SignedMessage;
-use crate::domain::{EventPlace, InstallationKey, MessageKind, WebhookId, WebhookSecret, sign};
+use crate::domain::{
+    EventPlace, InstallationKey, MessageKind, NotificationId, WebhookId, WebhookSecret, sign,
+};
 use crate::events::WrittenEvent;
 
 /// Bytes of a message's events at most, unless its only event is longer.
@@ -21,6 +25,8 @@ pub struct WebhookMessage {
     pub events: i16,
     /// The last event.
     pub last: EventPlace,
+    /// The notifications that its events are about, each once.
+    pub notifications: Vec<NotificationId>,
     body: Bytes,
 }
 
@@ -45,6 +51,7 @@ impl WebhookMessage {
             id,
             events: i16::try_from(events.len()).unwrap_or(i16::MAX),
             last: last.place,
+            notifications: notifications(events),
             body: body(app, &time_of(&last.json), &list),
         })
     }
@@ -62,7 +69,13 @@ impl WebhookMessage {
             None => event.json.to_string(),
         };
         let body = body(app, &time_of(&event.json), &[&json]);
-        Self { id, events: 1, last: event.place, body }
+        Self {
+            id,
+            events: 1,
+            last: event.place,
+            notifications: notifications(std::slice::from_ref(event)),
+            body,
+        }
     }
 
     /// Events that the log does not have any more.
@@ -76,14 +89,20 @@ impl WebhookMessage {
         let id = key.webhook_message_id(webhook, replays, MessageKind::Gap, (cursor, cursor));
         let data = json!({"lost_from": text(from), "lost_to": text(to)});
         let event = single(&id, "webhook.gap", app, to, &data);
-        Self { id, events: 1, last: cursor, body: body(app, &text(to), &[&event]) }
+        Self { id, events: 1, last: cursor, notifications: Vec::new(), body: body(app, &text(to), &[&event]) }
     }
 
     /// A message that an operator asks for. It is no event of the log, and has a new id each time.
     pub fn of_test(app: &str, webhook: &str, now: DateTime<Utc>) -> Self {
         let id = format!("msg_{}", hex::encode(rand::random::<[u8; 16]>()));
         let event = single(&id, "webhook.test", app, now, &json!({"name": webhook}));
-        Self { id, events: 1, last: EventPlace::START, body: body(app, &text(now), &[&event]) }
+        Self {
+            id,
+            events: 1,
+            last: EventPlace::START,
+            notifications: Vec::new(),
+            body: body(app, &text(now), &[&event]),
+        }
     }
 
     /// The message as it is posted at this time, by Postgres's clock.
@@ -97,6 +116,11 @@ impl WebhookMessage {
         let signature = sign(secrets, &self.id, timestamp, &self.body);
         SignedMessage { id: self.id.clone(), timestamp, signature, body: self.body.clone(), traceparent }
     }
+}
+
+fn notifications(events: &[WrittenEvent]) -> Vec<NotificationId> {
+    let all: BTreeSet<NotificationId> = events.iter().filter_map(|event| event.notification).collect();
+    all.into_iter().collect()
 }
 
 /// How many of the first events fit into a message. At least one does.

@@ -14,6 +14,7 @@ mod registry;
 mod runner;
 mod services;
 mod settings;
+mod traced;
 mod url;
 mod work;
 

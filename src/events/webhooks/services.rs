@@ -13,6 +13,7 @@ use crate::queue::node_lease::NodeLease;
 use crate::store::webhooks::{self, ClaimScope, LeasedWebhook, StoredWebhook, WebhookSource};
 use crate::store::{self, Session, SessionPool};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 
 /// What the deliveries of a node share.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct WebhookServices {
     pub installation: InstallationKey,
     /// Counts attempts and their times.
     pub metrics: Arc<Metrics>,
+    /// Takes the spans of attempts.
+    pub tracer: Tracer,
 }
 
 /// Where messages go.

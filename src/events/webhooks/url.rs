@@ -70,6 +70,11 @@ impl WebhookUrl {
         self.host().parse().ok()
     }
 
+    /// The port, also if it is that of the scheme.
+    pub fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
+    }
+
     /// Is the connection encrypted?
     pub fn is_https(&self) -> bool {
         self.0.scheme_str() == Some("https")

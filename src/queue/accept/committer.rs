@@ -279,7 +279,7 @@ fn add(parts: &CommitterParts, part: &mut Part, id: NotificationId, new: &NewNot
         content: serde_json::to_vec(&*new.content).unwrap_or_default(),
         trace_id: new.trace.map(|trace| trace.trace_id()),
     });
-    let trace = new.job_trace();
+    let trace = new.job_trace(id);
     let window_secs = u32::try_from(new.ttl.window().as_secs()).unwrap_or(u32::MAX);
     if let Some(LaterAudience { send_at, format, stored }) = later_audience(new) {
         part.batch.fan_out(FanOutRow {

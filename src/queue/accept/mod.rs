@@ -120,21 +120,29 @@ impl NewNotification {
 /// The trace of a notification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SendTrace {
-    /// The notification's own span, which its jobs belong to.
-    context: TraceContext,
     /// The span of the request.
-    request: SpanId,
+    request: TraceContext,
 }
 
 impl SendTrace {
     /// The trace's id.
     pub(super) fn trace_id(&self) -> TraceId {
-        self.context.trace_id()
+        self.request.trace_id()
+    }
+
+    /// The notification's own span, which its jobs belong to.
+    pub(super) fn context(&self, notification: NotificationId) -> TraceContext {
+        self.request.of_notification(notification)
+    }
+
+    /// The span of the request.
+    pub(super) fn request(&self) -> SpanId {
+        self.request.span_id()
     }
 
     /// The trace of a notification that a request with this span sends.
     pub fn of_request(request: TraceContext) -> Self {
-        Self { context: request.child(), request: request.span_id() }
+        Self { request }
     }
 }
 

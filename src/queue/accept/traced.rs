@@ -8,8 +8,8 @@ use crate::telemetry::trace::SendSpan;
 
 impl NewNotification {
     /// The span that its jobs belong to. None: it is not traced.
-    pub(super) fn job_trace(&self) -> Option<TraceContext> {
-        Some(self.trace?.context.for_targets(self.target_count()))
+    pub(super) fn job_trace(&self, id: NotificationId) -> Option<TraceContext> {
+        Some(self.trace?.context(id).for_targets(self.target_count()))
     }
 }
 
@@ -28,8 +28,8 @@ pub(super) fn write_spans<'a>(
     for (Request { new, .. }, notification) in stored {
         let Some(trace) = new.trace else { continue };
         parts.tracer.write(SendSpan {
-            context: trace.context,
-            request: trace.request,
+            context: trace.context(notification),
+            request: trace.request(),
             app: &new.app.name,
             notification,
             batch,

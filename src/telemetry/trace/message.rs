@@ -4,12 +4,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind as Kind;
+use opentelemetry_proto::tonic::trace::v1::span::{Link, SpanKind as Kind};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Message, SpanFlags, Status};
 use prost::Message as _;
 
 use super::TraceClock;
 use super::span::{Span, SpanKind, SpanValue};
+use crate::domain::{SpanId, TraceId};
 
 /// The semantic conventions that the names of spans and attributes follow.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
@@ -52,9 +53,14 @@ fn message(span: &Span, clock: &TraceClock) -> Message {
         start_time_unix_nano: began,
         end_time_unix_nano: began.saturating_add(took),
         attributes: span.attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+        links: span.links.iter().map(link).collect(),
         status: span.is_error.then_some(status),
         ..Message::default()
     }
+}
+
+fn link((trace, span): &(TraceId, SpanId)) -> Link {
+    Link { trace_id: trace.0.to_vec(), span_id: span.0.to_vec(), ..Link::default() }
 }
 
 fn kind(kind: SpanKind) -> Kind {

@@ -27,7 +27,9 @@ use crate::domain::TraceContext;
 pub use export::TraceExporter;
 pub use page::TracePage;
 pub use span::{Span, SpanKind, SpanValue};
-pub use spans::{AttemptSpan, ExpandSpan, JobPath, JobSpan, JobTrace, RequestSpan, SendSpan, SettleSpan};
+pub use spans::{
+    AttemptSpan, ExpandSpan, JobPath, JobSpan, JobTrace, RequestSpan, SendSpan, SettleSpan, WebhookSpan,
+};
 
 /// Spans that wait to be exported at most, each about 1 KB. Further ones are dropped and counted.
 const QUEUE_SPANS: usize = 4_096;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tokio::time::Instant;
 
-use crate::domain::{SpanId, TraceContext};
+use crate::domain::{SpanId, TraceContext, TraceId};
 
 /// The role of a span, as OpenTelemetry defines it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,8 @@ pub struct Span {
     pub ended: Instant,
     /// What it describes failed.
     pub is_error: bool,
+    /// Spans of other traces that it belongs to as well.
+    pub links: Vec<(TraceId, SpanId)>,
     /// The attributes, each name at most once.
     pub attributes: Vec<(&'static str, SpanValue)>,
 }
@@ -73,6 +75,7 @@ impl Span {
             began,
             ended,
             is_error: false,
+            links: Vec::new(),
             attributes: Vec::new(),
         }
     }

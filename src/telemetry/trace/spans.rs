@@ -8,7 +8,7 @@ use http::Method;
 use tokio::time::Instant;
 
 use super::span::{Span, SpanKind};
-use crate::domain::{Job, NodeId, NotificationId, SpanId, TraceContext};
+use crate::domain::{Job, NodeId, NotificationId, SpanId, TraceContext, TraceId};
 
 /// Attempts of a job that have spans although they were not accepted, if the notification has many targets.
 const FAILED_ATTEMPTS_MAX: usize = 20;
@@ -284,5 +284,55 @@ impl From<SettleSpan<'_>> for Span {
             .with("messaging.destination.name", of.trace.lane.clone())
             .with("pushpost.batch", of.batch)
             .with("pushpost.app", of.trace.app())
+    }
+}
+
+/// One attempt to post a message to a webhook.
+#[derive(Debug)]
+pub struct WebhookSpan<'a> {
+    /// The span's own context, the first one of its trace, which the receiver gets.
+    pub context: TraceContext,
+    /// The spans of the notifications that the message tells of.
+    pub links: Vec<(TraceId, SpanId)>,
+    /// The app the events of which it gets.
+    pub app: &'a str,
+    /// The webhook's name.
+    pub endpoint: &'a str,
+    /// The receiver's host, or its address.
+    pub host: String,
+    /// The port at the host.
+    pub port: u16,
+    /// Scheme, host and port.
+    pub origin: String,
+    /// Events of the message.
+    pub events: i64,
+    /// The status of the answer. None: there was none.
+    pub status: Option<u16>,
+    /// What the attempt came to.
+    pub outcome: &'static str,
+    /// When the attempt began.
+    pub began: Instant,
+    /// When the answer was read, or the attempt given up.
+    pub ended: Instant,
+}
+
+impl From<WebhookSpan<'_>> for Span {
+    fn from(of: WebhookSpan<'_>) -> Self {
+        let is_error = of.outcome != "ok";
+        let error = of.status.map_or(of.outcome.to_owned(), |status| status.to_string());
+        let name = format!("webhook {}", of.endpoint);
+        let span = Self::new(name, SpanKind::Client, of.context, None, (of.began, of.ended))
+            .with("http.request.method", "POST")
+            .with("server.address", of.host)
+            .with("server.port", of.port)
+            // Path and query may hold a secret.
+            .with("url.full", format!("{}/REDACTED", of.origin))
+            .with_some("http.response.status_code", of.status)
+            .with_some("error.type", is_error.then_some(error))
+            .with("pushpost.outcome", of.outcome)
+            .with("pushpost.endpoint", of.endpoint.to_owned())
+            .with("messaging.batch.message_count", of.events)
+            .with("pushpost.app", of.app.to_owned());
+        Self { is_error, links: of.links, ..span }
     }
 }

@@ -4,4 +4,5 @@ mod collectors;
 mod links;
 mod off;
 mod requests;
+mod webhooks;
 mod whole;
