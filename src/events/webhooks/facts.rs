@@ -15,32 +15,44 @@ use crate::store::{self, Session};
 struct WebhookFact<'a> {
     endpoint: String,
     name: &'a str,
-    since: String,
-    last: LastAttempt<'a>,
+    /// None: it works.
+    since: Option<String>,
+    last: Option<LastAttempt<'a>>,
     event: Option<String>,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 struct LastAttempt<'a> {
     status: Option<u16>,
     error: Option<&'a str>,
 }
 
-/// Tells that a webhook works again, and which events it has set aside.
-pub(super) async fn append_success(
+/// Tells that a webhook works again.
+pub(super) async fn append_recovery(
     conn: &mut Session,
     services: &WebhookServices,
     held: &LeasedWebhook,
     change: Option<WebhookChange>,
-    set_aside: &[EventPlace],
 ) -> Result<(), store::Error> {
-    let now = services.node_lease.clock().now();
+    if change != Some(WebhookChange::Recovered) {
+        return Ok(());
+    }
+    tell(conn, services, held, FactKind::WebhookRecovered, (None, None, None)).await
+}
+
+/// Tells which events a webhook has set aside, and status and error of the last attempt that failed.
+pub(super) async fn append_set_aside(
+    conn: &mut Session,
+    services: &WebhookServices,
+    held: &LeasedWebhook,
+    set_aside: &[EventPlace],
+    (status, error): (Option<i16>, Option<&str>),
+) -> Result<(), store::Error> {
+    let status = status.map(i16::cast_unsigned);
     for event in set_aside {
         let event = Some(services.installation.event_id(held.app, *event));
-        tell(conn, services, held, FactKind::WebhookSetAside, (now, LastAttempt::default(), event)).await?;
-    }
-    if change == Some(WebhookChange::Recovered) {
-        tell(conn, services, held, FactKind::WebhookRecovered, (now, LastAttempt::default(), None)).await?;
+        let last = LastAttempt { status, error };
+        tell(conn, services, held, FactKind::WebhookSetAside, (None, Some(last), event)).await?;
     }
     Ok(())
 }
@@ -61,7 +73,7 @@ pub(super) async fn append_failure(
     };
     let last = LastAttempt { status: attempted.status, error: attempted.error.as_deref() };
     let since = failing_since.unwrap_or_else(|| services.node_lease.clock().now());
-    tell(conn, services, held, kind, (since, last, None)).await
+    tell(conn, services, held, kind, (Some(since), Some(last), None)).await
 }
 
 async fn tell(
@@ -69,12 +81,12 @@ async fn tell(
     services: &WebhookServices,
     held: &LeasedWebhook,
     kind: FactKind,
-    (since, last, event): (DateTime<Utc>, LastAttempt<'_>, Option<String>),
+    (since, last, event): (Option<DateTime<Utc>>, Option<LastAttempt<'_>>, Option<String>),
 ) -> Result<(), store::Error> {
     let fact = WebhookFact {
         endpoint: services.installation.webhook_id(held.app, held.id),
         name: &held.name,
-        since: since.to_rfc3339_opts(SecondsFormat::Millis, true),
+        since: since.map(|since| since.to_rfc3339_opts(SecondsFormat::Millis, true)),
         last,
         event,
     };

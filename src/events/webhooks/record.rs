@@ -9,8 +9,8 @@ use super::delivery::Deliverer;
 use super::facts;
 use super::message::WebhookMessage;
 use crate::domain::{EventPlace, WebhookChange};
-use crate::store;
 use crate::store::webhooks::{self, Failure, MessageBounds, NewAttempt, SetAsideRow};
+use crate::store::{self, Session};
 
 /// Between two tries to record what came of an attempt, or to give a lease back.
 const RECORD_RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,11 +37,21 @@ impl Deliverer {
         let mut transaction = conn.begin().await?;
         let may_go_on = webhooks::record_success(&mut transaction, held, *bounds, *ends_gap, attempt).await?;
         if may_go_on.is_some() {
-            webhooks::set_aside(&mut transaction, held.id, passed, None, None).await?;
-            facts::append_success(&mut transaction, services, held, *change, passed).await?;
+            self.set_aside(&mut transaction, passed).await?;
+            facts::append_recovery(&mut transaction, services, held, *change).await?;
         }
         transaction.commit().await?;
         Ok(may_go_on)
+    }
+
+    async fn set_aside(&self, conn: &mut Session, passed: &[EventPlace]) -> Result<(), store::Error> {
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let (status, error) = webhooks::last_failure(conn, self.held.id).await?.unwrap_or_default();
+        let last = (status, error.as_deref());
+        webhooks::set_aside(conn, self.held.id, passed, last).await?;
+        facts::append_set_aside(conn, &self.services, &self.held, passed, last).await
     }
 
     /// False: the lease was lost.

@@ -83,6 +83,26 @@ pub async fn note_attempt(conn: &mut Session, webhook: WebhookId, new: &NewAttem
     Ok(())
 }
 
+/// Status and error of the last attempt that failed. None: none is kept.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn last_failure(
+    conn: &mut Session,
+    webhook: WebhookId,
+) -> Result<Option<(Option<i16>, Option<String>)>, Error> {
+    let row = sqlx::query!(
+        "
+        select status, error from webhook_attempts where webhook_id = $1 and succeeded = false
+        order by attempt_id desc limit 1
+        ",
+        webhook.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.status, row.error)))
+}
+
 /// A page of the attempts of a webhook before an attempt, the latest first.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ mod list;
 mod outcome;
 mod set_aside;
 
-pub use attempts::{AttemptRow, NewAttempt, attempts, delete_old_attempts, note_attempt};
+pub use attempts::{AttemptRow, NewAttempt, attempts, delete_old_attempts, last_failure, note_attempt};
 pub use changes::{
     NewWebhook, WebhookEdit, delete, ensure_declared, forget_undeclared, insert, pause, refresh_idle, replay,
     resume, retry, set_secrets, update,

@@ -26,7 +26,7 @@ pub struct SetAsideRow {
     pub error: Option<String>,
 }
 
-/// Sets events aside. Their first attempt is due in an hour. In the transaction of the success that passed them over.
+/// Sets events aside, with what the receiver answered to them last. Their first attempt is due in an hour. In the transaction of the success that passed them over.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -34,8 +34,7 @@ pub async fn set_aside(
     conn: &mut Session,
     webhook: WebhookId,
     events: &[EventPlace],
-    status: Option<i16>,
-    error: Option<&str>,
+    (status, error): (Option<i16>, Option<&str>),
 ) -> Result<(), Error> {
     let (mut positions, mut indexes, mut days) = (Vec::new(), Vec::new(), Vec::new());
     for event in events {

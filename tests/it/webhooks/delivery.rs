@@ -3,7 +3,7 @@
 use http::Method;
 use pushpost::runtime::Role;
 use pushpost_testkit::webhook_receiver::{PostedMessage, Reply, WebhookReceiver};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     SECRET, command, done, event_ids, is_signed, push, push_many, service, until_state, until_told, webhook,
@@ -128,6 +128,23 @@ async fn a_receiver_that_was_down_gets_everything_in_order_with_the_same_message
     let told = until_told(&service, "webhook.*", 2).await;
     let kinds: Vec<_> = told.iter().map(|event| event["type"].clone()).collect();
     assert_eq!(json!(kinds), json!(["webhook.failing", "webhook.recovered"]));
-    assert_eq!(told[0]["data"]["name"], "backend");
+    let data = |event: &Value| -> Value {
+        let mut data = event["data"].clone();
+        // Why a connection ended is the system's text.
+        if let Some(error) = data["last"].get_mut("error") {
+            *error = json!(error.as_str().is_some_and(|text| !text.is_empty()));
+        }
+        data
+    };
+    let of = |since: &Value, last: Value| json!({"endpoint": failing["id"], "name": "backend", "since": since, "last": last, "event": null});
+    let last = json!({"status": null, "error": true});
+    assert_eq!(data(&told[0]), of(&failing["failing_since"], last));
+    assert_eq!(data(&told[1]), of(&json!(null), json!(null)));
+    let seen_by_backend = service.get("/v1/events?type=webhook.*").await;
+    assert!(
+        seen_by_backend.status == 403 || seen_by_backend.body["items"] == json!([]),
+        "{}",
+        seen_by_backend.body
+    );
     service.stop().await;
 }

@@ -36,10 +36,10 @@ pub(super) struct SetAsideEvent {
     /// When it is sent again; null: only on command.
     #[schema(required)]
     next_attempt_at: Option<Timestamp>,
-    /// The status of the last answer since then; null: there was none.
+    /// The status of the last answer; null: there was none.
     #[schema(required)]
     status: Option<i16>,
-    /// What came of the last attempt since then; null: there was none.
+    /// What came of the last attempt that failed; null: none is known.
     #[schema(required)]
     error: Option<String>,
 }
