@@ -19,7 +19,7 @@
 //! | 2 | [`registry`] | devices, users, topics, API keys |
 //! | 2 | [`pruning`] | quarantine of devices with dead tokens, and the guard against mass verdicts |
 //! | 3 | [`notifications`] | sending, status and deliveries: the rules below the handlers |
-//! | 3 | [`events`] | the event log: its sequencer, pages of it, and streams to clients that stay connected |
+//! | 3 | [`events`] | the event log: its sequencer, pages of it, streams to clients that stay connected, and webhooks |
 //! | 3 | [`api`], [`dispatch`], [`maintenance`] | HTTP in (above `notifications` and `events`); the lanes; the leader's duties |
 //! | 4 | [`config`], [`runtime`] | wiring |
 //! | 5 | [`cli`] | commands |
