@@ -137,9 +137,11 @@ pub async fn refresh_idle(conn: &mut Session) -> Result<u64, Error> {
         set cursor_position = h.position, cursor_index = 4294967295, cursor_day = (now() at time zone 'UTC')::date
         from event_head h
         where node_id is null and message_position is null and cursor_day < (now() at time zone 'UTC')::date
-          and not exists (select from event_log l
-                          where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
-                            and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour')
+          -- Webhook by webhook: a join may read all of the log.
+          and (select l.position from event_log l
+               where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
+                 and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour'
+               order by l.position limit 1) is null
         "
     )
     .execute(conn)

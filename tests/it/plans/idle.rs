@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pushpost::domain::{LaneId, LaneState, NodeId};
+use pushpost::domain::{App, LaneId, LaneState, NodeId, ServedApps, WebhookName, WebhookSecret};
+use pushpost::events::webhooks::{
+    self, DeclaredWebhooks, WebhookRegistry, WebhookServices, WebhookSettings, WebhookTypes, WebhookUrl,
+};
+use pushpost::events::{DeviceDetail, EventReader};
 use pushpost::queue::heartbeat::Heartbeat;
 use pushpost::queue::lane_intake::{LaneIntake, LaneIntakes};
 use pushpost::queue::leases::Leases;
@@ -14,7 +18,9 @@ use pushpost::store::lanes::LaneReport;
 use pushpost::store::nodes::NodeDescription;
 use pushpost::store::{Purpose, SessionPool};
 use pushpost::telemetry::metrics::Metrics;
+use pushpost::telemetry::trace::Tracer;
 use pushpost::{maintenance, store};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -103,8 +109,40 @@ async fn standing(pool: SessionPool, node: NodeId, lanes: Vec<LaneId>, stop: Can
     }
 }
 
+/// What delivers to a webhook of this app, which has got everything.
+async fn webhook_services(db: &TestDatabase, node_lease: &Arc<NodeLease>, app: App) -> WebhookServices {
+    let pool = db.pool_for(Purpose::Observe, 2);
+    let mut conn = pool.acquire().await.unwrap();
+    let installation = store::apps::installation_key(&mut conn).await.unwrap();
+    let settings = WebhookSettings {
+        name: WebhookName::parse("backend").unwrap(),
+        url: WebhookUrl::parse("https://backend.example.com/").unwrap(),
+        secrets: vec![WebhookSecret::random()],
+        types: WebhookTypes::default(),
+        devices: DeviceDetail::All,
+        batch_max: 100,
+        ca_file: None,
+    };
+    let declared = DeclaredWebhooks { webhooks: vec![settings], hosts: Vec::new() };
+    let registry = WebhookRegistry::default();
+    registry.replace([(app.id, declared)].into());
+    webhooks::enter(&mut conn, &registry.declared()).await.unwrap();
+    let reader = EventReader::new(pool.clone(), installation.clone(), Arc::new(|_, _, _| String::new()));
+    WebhookServices {
+        pool,
+        node_lease: Arc::clone(node_lease),
+        node_name: "idle".to_owned(),
+        reader,
+        registry: Arc::new(registry),
+        apps: Arc::new(ServedApps::new([(app.id, Arc::new(app))].into())),
+        installation,
+        metrics: Metrics::new(),
+        tracer: Tracer::default(),
+    }
+}
+
 #[tokio::test]
-async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second() {
+async fn an_idle_node_with_three_apps_and_a_webhook_runs_fewer_than_three_statements_a_second() {
     let db = TestDatabase::create().await;
     let (queue, heartbeat) = (queue_pool(&db, 6), queue_pool(&db, 1));
     let node_lease = Arc::new(
@@ -117,6 +155,7 @@ async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second(
         lanes.extend(app(&queue, name).await.lanes.values().map(|lane| lane.id));
     }
     let intakes: LaneIntakes = lanes.iter().map(|lane| Arc::new(LaneIntake::new(*lane, 100))).collect();
+    let services = webhook_services(&db, &node_lease, app(&queue, "one").await).await;
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let statements = Statements::default();
     // While there is one subscriber alone, tracing asks the thread that comes first to an event whether there is a listener,
@@ -143,6 +182,8 @@ async fn an_idle_node_with_three_apps_runs_fewer_than_three_statements_a_second(
     tasks.spawn(maintenance::read_figures(figures, stop.clone()));
     tasks.spawn(maintenance::run(duties, stop.clone()));
     tasks.spawn(standing(queue, node, lanes, stop.clone()));
+    let (_logged, news) = watch::channel(());
+    tasks.spawn(webhooks::run(Arc::new(services), 16, news, stop.clone()));
     sleep(START).await;
     std::mem::take(&mut *statements.0.lock().unwrap());
     sleep(WINDOW).await;

@@ -7,6 +7,7 @@ use pushpost::domain::NotificationId;
 use pushpost::store::{Purpose, SessionPool};
 
 use super::hot_statements;
+use super::hot_webhooks;
 use super::plan_judge::{PlanJudge, kept_plans};
 use pushpost_testkit::database::TestDatabase;
 
@@ -15,8 +16,8 @@ const OFTEN: usize = 7;
 
 /// 100,000 jobs of one device in another lane and 2,000 here, 100,000 devices, 20,000 receipts, 20,000 notifications, 50,000 subscriptions
 /// of devices and as many of users, 100,000 idempotency keys,
-/// 20,000 changes of each of two lanes, 100,000 notifications that are due later, and 100,000 facts that wait, with as many
-/// entries of the log and ends that wait.
+/// 20,000 changes of each of two lanes, 100,000 notifications that are due later, 100,000 facts that wait, with as many
+/// entries of the log and ends that wait, and 40 webhooks with 1,000 attempts and 500 set-aside events each.
 const FILL: &str = "
     insert into jobs (notification_id, lane_id, priority, due_at, expires_at, device_count, devices)
     select gen_random_uuid(), 2, 5, now() - interval '1 minute', now() + interval '1 day', 1, array[g]
@@ -54,7 +55,14 @@ const FILL: &str = "
     insert into event_ending (notification_id, app_id, after_outbox)
     select gen_random_uuid(), 1, g from generate_series(1, 100000) g;
     insert into event_log (position, app_id, kind, at, notifications, receipts, devices)
-    select 1000000 + g, 1 + g % 2, 1, now(), array[gen_random_uuid()], array[g], '{}' from generate_series(1, 100000) g;";
+    select 1000000 + g, 1 + g % 2, 1, now(), array[gen_random_uuid()], array[g], '{}' from generate_series(1, 100000) g;
+    insert into webhooks (app_id, name, source, cursor_position, cursor_index, cursor_day)
+    select 1 + g % 2, 'w' || g, 1, 1000000 + g * 1000, 4294967295, (now() at time zone 'UTC')::date from generate_series(1, 40) g;
+    insert into webhook_attempts (webhook_id, succeeded, message, events, attempt, elapsed_ms, response, node_name)
+    select webhook_id, g % 5 = 0, 'msg', 1, 1, 1, '', 'n' from webhooks, generate_series(1, 1000) g;
+    insert into webhook_set_aside (webhook_id, position, index, day, next_attempt_at)
+    select webhook_id, g, 0, (now() at time zone 'UTC')::date, now() + interval '1 hour'
+    from webhooks, generate_series(1, 500) g;";
 
 /// A service that has just been set up, and one with tables that have emptied again. Without autovacuum: its analysis
 /// would throw the kept plans away, sooner or later.
@@ -66,6 +74,9 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     alter table fan_outs set (autovacuum_enabled = off);
     alter table event_outbox set (autovacuum_enabled = off);
     alter table event_ending set (autovacuum_enabled = off);
+    alter table webhooks set (autovacuum_enabled = off);
+    alter table webhook_attempts set (autovacuum_enabled = off);
+    alter table webhook_set_aside set (autovacuum_enabled = off);
     do $$ declare partition regclass; begin
       for partition in select inhrelid from pg_inherits join pg_class on oid = inhrelid where relkind = 'r' loop
         execute format('alter table %s set (autovacuum_enabled = off)', partition);
@@ -73,7 +84,7 @@ const SET_UP: &str = "alter table jobs set (autovacuum_enabled = off);
     end $$";
 const EMPTY: &str = "delete from jobs; delete from devices; delete from receipts; delete from notifications; delete from subscriptions;
     delete from user_subscriptions; delete from idempotency_keys; delete from lane_changes; delete from fan_outs;
-    delete from event_outbox; delete from event_ending; delete from event_log";
+    delete from event_outbox; delete from event_ending; delete from event_log; delete from webhooks";
 
 #[tokio::test]
 async fn plans_of_a_new_service_serve_a_full_one() {
@@ -163,10 +174,11 @@ async fn faults(db: &TestDatabase) -> Vec<String> {
         hot_statements::of_the_queue(&queue, id).await;
         hot_statements::of_requests(&requests, id).await;
         hot_statements::of_operators(&observe).await;
+        hot_webhooks::of_webhooks(&observe, id).await;
     }
     run(&db.pool, FILL).await;
     let mut faults = Vec::new();
-    for (pool, least) in [(queue, 28), (requests, 10), (observe, 5)] {
+    for (pool, least) in [(queue, 28), (requests, 10), (observe, 30)] {
         faults.extend(faults_of(db, pool, id, least).await);
     }
     faults

@@ -3,6 +3,7 @@
 
 mod claims;
 mod hot_statements;
+mod hot_webhooks;
 mod idle;
 mod kept_plans;
 mod key_function;

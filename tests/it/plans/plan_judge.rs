@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, Row};
 
 /// Tables that can be large. Their partitions and indexes have names that begin with theirs.
-const LARGE: [&str; 12] = [
+const LARGE: [&str; 14] = [
     "jobs",
     "devices",
     "receipts",
@@ -21,6 +21,8 @@ const LARGE: [&str; 12] = [
     "event_outbox",
     "event_ending",
     "event_log",
+    "webhook_attempts",
+    "webhook_set_aside",
 ];
 
 /// Tables of which the first rows of an index are read, as many as a limit says: what waits in the order of its numbers.
@@ -28,12 +30,13 @@ const READ_IN_ORDER: [&str; 2] = ["event_outbox", "event_ending"];
 
 /// Indexes of which any condition on the first column alone leaves too much to be read: with the condition that must be there
 /// too, and what is read without it.
-const NARROWED: [(&str, &str, &str); 7] = [
+const NARROWED: [(&str, &str, &str); 8] = [
     ("_app_id_notification_id_", "notification_id", "all notifications of an app are read"),
     ("_label_", "label =", "all labels of an app are read"),
     ("lane_changes_pkey", "ended_at", "all changes of a lane are read"),
     ("devices_token", "token_digest", "all devices of an app are read"),
     ("subscriptions_device", "device_id =", "subscriptions to all topics are read"),
+    ("webhook_attempts_pkey", "succeeded", "all attempts of a webhook are read"),
     ("fan_outs_waiting", "due_at", "all fan-outs of a priority are read"),
     ("event_log_", "position", "the whole log of an app is read"),
 ];
@@ -43,7 +46,7 @@ const NARROWED: [(&str, &str, &str); 7] = [
 pub(super) async fn kept_plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "select name, statement, parameter_types::text[] from pg_prepared_statements
-         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes|fan_outs|event_outbox|event_log)\\M'",
+         where statement ~ '\\m(jobs|devices|receipts|notifications|subscriptions|user_subscriptions|idempotency_keys|lane_changes|fan_outs|event_outbox|event_log|webhooks|webhook_attempts|webhook_set_aside)\\M'",
     )
     .persistent(false)
     .fetch_all(&mut *conn)
