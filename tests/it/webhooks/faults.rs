@@ -48,6 +48,10 @@ async fn a_poisoned_event_is_set_aside_and_the_others_arrive() {
     assert_eq!(log["items"][1]["id"], json!(event), "{listed}");
     let told = until_told(&service, "webhook.set_aside", 1).await;
     assert_eq!(told[0]["data"]["event"], json!(event));
+    let last = json!({"status": 500, "error": "status 500"});
+    assert_eq!(told[0]["data"]["last"], last);
+    let item = &listed["items"][0];
+    assert_eq!((&item["status"], &item["error"]), (&last["status"], &last["error"]));
 
     // The receiver is mended: on command the event comes late, alone, with its id.
     receiver.reply(Reply::Status(200));
@@ -141,8 +145,8 @@ async fn a_webhook_that_fails_for_too_long_is_disabled_and_a_resume_gives_it_as_
     let failing = until_state(&service, "backend", "failing").await;
     assert_eq!(failing["why"], "status 503");
     // Five days, and a minute, later.
-    let later = "update webhooks set failing_since = failing_since - interval '5 days 1 minute'";
-    service.database.execute(later).await;
+    let later = "update webhooks set failing_since = failing_since - interval '5 days 1 minute' where node_id is null";
+    wait::until("no attempt is under way", async || service.database.execute(later).await > 0).await;
     until_state(&service, "backend", "disabled").await;
     let refused = receiver.posted().len();
     let told = until_told(&service, "webhook.*", 2).await;

@@ -2,12 +2,13 @@
 //! message again for each kill.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use http::Method;
 use pushpost_testkit::json::fcm_targets;
-use pushpost_testkit::processes::{TestCluster, TestNode};
+use pushpost_testkit::processes::{TestCluster, TestMachine, TestNode, providers, signal};
 use pushpost_testkit::wait;
-use pushpost_testkit::webhook_receiver::{PostedMessage, WebhookReceiver};
+use pushpost_testkit::webhook_receiver::{PostedMessage, Reply, WebhookReceiver};
 use serde_json::{Value, json};
 
 use super::{event_ids, webhooks};
@@ -103,4 +104,52 @@ async fn an_outage_of_postgres_loses_no_event() {
     let (arrived, doubles) = first_arrivals(&messages);
     assert_eq!(arrived, log);
     assert!(doubles <= 3, "{doubles} messages came again");
+}
+
+/// The answer comes while Postgres is away, so that it is put on record when Postgres is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_of_postgres_loses_no_event_and_repeats_one_message_at_most() {
+    let receiver = WebhookReceiver::start().await;
+    receiver.reply(Reply::Held(200));
+    let machine = TestMachine::new(providers(Duration::ZERO), "").await;
+    let mut node = machine
+        .serve_with(&[
+            ("PUSHPOST__WEBHOOKS__ALLOW_NETWORKS", "[\"127.0.0.0/8\"]"),
+            ("PUSHPOST__WEBHOOKS__RETRY_AFTER", "[\"20ms\"]"),
+            ("PUSHPOST__APPS__SHOP__WEBHOOKS", &webhooks(&[("one", &receiver.url(), ", batch_max=2")])),
+        ])
+        .await;
+    let key = machine.key("send,read,admin").await;
+    for number in 0..4 {
+        let (status, answer) = machine.post(&key, "/v1/notifications", &hello(number)).await.unwrap();
+        assert_eq!(status, 202, "{answer}");
+    }
+    let ended = "/v1/events?type=notification.done";
+    let is_logged = async |count: usize| {
+        let answer = machine.get(&key, ended).await;
+        answer.is_ok_and(|(_, page)| page["items"].as_array().is_some_and(|items| items.len() >= count))
+    };
+    wait::until("four have ended in the log", async || is_logged(4).await).await;
+    receiver.until("the first message", |all| all.len() == 1).await;
+
+    let postmaster = machine.postmaster().expect("Postgres runs");
+    signal("-KILL", postmaster).await;
+    receiver.let_answer(1);
+    receiver.reply(Reply::Status(200));
+    wait::until("Postgres runs again", async || machine.postmaster().is_some_and(|pid| pid != postmaster))
+        .await;
+    wait::until("another one is accepted", async || {
+        machine.post(&key, "/v1/notifications", &hello(4)).await.is_ok_and(|(status, _)| status == 202)
+    })
+    .await;
+    wait::until("it has ended in the log", async || is_logged(5).await).await;
+    let types = "/v1/events?type=notification.*&type=delivery.recorded&type=device.*&limit=1000";
+    let (_, page) = machine.get(&key, types).await.unwrap();
+    let items = page["items"].as_array().unwrap().iter();
+    let log: Vec<_> = items.map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    let messages = receiver.until("all events", |all| first_arrivals(all).0.len() >= log.len()).await;
+    let (arrived, doubles) = first_arrivals(&messages);
+    assert_eq!(arrived[..log.len()], log);
+    assert!(doubles <= 1, "{doubles} messages came again");
+    assert!(node.is_running());
 }
