@@ -153,27 +153,39 @@ pub async fn attempts(
 /// # Errors
 /// Postgres is out of reach.
 pub async fn delete_old_attempts(conn: &mut Session, kept_seconds: f64) -> Result<u64, Error> {
-    let beyond = sqlx::query!(
-        "
-        delete from webhook_attempts a using (
-          select webhook_id, wanted, last.attempt_id from webhooks
-          cross join (values (true, $1::bigint), (false, $2)) ring(wanted, kept)
-          cross join lateral (
-            select attempt_id from webhook_attempts
-            where webhook_id = webhooks.webhook_id and succeeded = wanted
-            order by attempt_id desc offset kept limit 1) last) r
-        where a.webhook_id = r.webhook_id and a.succeeded = r.wanted and a.attempt_id <= r.attempt_id
-        ",
-        SUCCESSES_KEPT,
-        FAILURES_KEPT
-    )
-    .execute(&mut *conn)
-    .await?;
+    let mut deleted = 0;
+    for (succeeded, kept) in [(true, SUCCESSES_KEPT), (false, FAILURES_KEPT)] {
+        let rings = sqlx::query!(
+            r#"
+            select webhook_id, last.attempt_id as "attempt_id!" from webhooks w
+            cross join lateral (
+              select attempt_id from webhook_attempts a
+              where a.webhook_id = w.webhook_id and a.succeeded = $1
+              order by a.attempt_id desc offset $2 limit 1) last
+            "#,
+            succeeded,
+            kept
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        // Ring by ring: a join may read all attempts.
+        for ring in rings {
+            let beyond = sqlx::query!(
+                "delete from webhook_attempts where webhook_id = $1 and succeeded = $2 and attempt_id <= $3",
+                ring.webhook_id,
+                succeeded,
+                ring.attempt_id
+            )
+            .execute(&mut *conn)
+            .await?;
+            deleted += beyond.rows_affected();
+        }
+    }
     let old = sqlx::query!(
         "delete from webhook_attempts where at < now() - make_interval(secs => $1)",
         kept_seconds
     )
     .execute(conn)
     .await?;
-    Ok(beyond.rows_affected() + old.rows_affected())
+    Ok(deleted + old.rows_affected())
 }

@@ -65,12 +65,13 @@ pub async fn claim(
             and (source = 2 and app_id = any($4)
               or source = 1 and (app_id, name) in (select * from unnest($2::smallint[], $3::text[])))
             and (message_position is not null or gap_from is not null
-              -- A cursor within a row of the log has the rest of that row before it.
-              or exists (select from event_log l
-                         where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
-                           and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour')
-              or failures = 0 and exists (select from webhook_set_aside s
-                                          where s.webhook_id = w.webhook_id and s.next_attempt_at <= now()))
+              -- A cursor within a row of the log has the rest of that row before it. With `exists` a plan may read both
+              -- tables for all webhooks.
+              or (select true from event_log l
+                  where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
+                    and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour' limit 1)
+              or failures = 0 and (select true from webhook_set_aside s
+                                   where s.webhook_id = w.webhook_id and s.next_attempt_at <= now() limit 1))
           order by next_attempt_at limit $5 for update skip locked)
         update webhooks w set node_id = $1, version = version + 1
         where webhook_id = any(array(select webhook_id from due))

@@ -93,5 +93,4 @@ async fn operate(conn: &mut Session, held: &LeasedWebhook) {
     webhooks::retry(conn, held.id).await.unwrap();
     webhooks::replay(conn, held.id, held.cursor).await.unwrap();
     events::since(conn, APP, DateTime::UNIX_EPOCH).await.unwrap();
-    events::oldest(conn, APP).await.unwrap();
 }
