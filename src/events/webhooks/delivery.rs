@@ -103,6 +103,7 @@ impl Deliverer {
                 let (progress, wait) = self.held.progress.without_event_ahead(policy, rand::random());
                 let failure = Failure { progress, wait, ..Failure::of(self.held.progress) };
                 webhooks::record_failure(&mut services.session().await?, &self.held, &failure, None).await?;
+                services.registry.wake_after(wait);
                 Ok(None)
             }
             Found::Lost(cursor, gap) => {
@@ -216,9 +217,7 @@ impl Deliverer {
         if recorded {
             self.log_failure(app, step, attempted);
         }
-        if failure.wait.is_zero() {
-            services.registry.wake();
-        }
+        services.registry.wake_after(failure.wait);
     }
 
     /// This node can't serve the webhook. That is a failure as any other, so operators see it.
@@ -234,6 +233,7 @@ impl Deliverer {
         };
         let mut conn = services.session().await?;
         webhooks::record_failure(&mut conn, &self.held, &failure, Some(&why)).await?;
+        services.registry.wake_after(step.wait);
         tracing::warn!(app = app.name, webhook = self.held.name, detail = why, "webhook can't be served");
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::client::WebhookClient;
 use super::settings::WebhookSettings;
@@ -31,6 +33,8 @@ pub struct WebhookRegistry {
     /// What `https` trusts without a `ca_file`, once it has been read.
     tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
     wake: Notify,
+    /// When a message that failed here is due again; of several, the first.
+    due_at: Mutex<Option<Instant>>,
 }
 
 impl Default for WebhookRegistry {
@@ -50,6 +54,7 @@ impl WebhookRegistry {
             clients: Mutex::default(),
             tls: Mutex::default(),
             wake: Notify::new(),
+            due_at: Mutex::default(),
         }
     }
 
@@ -128,6 +133,23 @@ impl WebhookRegistry {
     /// Something may be due now.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// A message of this node failed, and is due again after this long.
+    pub(super) fn wake_after(&self, wait: Duration) {
+        let (at, mut due_at) = (Instant::now() + wait, lock(&self.due_at));
+        *due_at = Some(due_at.map_or(at, |known| known.min(at)));
+        drop(due_at);
+        // The runner waits for the time that was known before.
+        self.wake();
+    }
+
+    /// Waits until a message that failed here is due again. Ends never if there is none.
+    pub(super) async fn due(&self) {
+        let due_at = *lock(&self.due_at);
+        let Some(at) = due_at else { return std::future::pending().await };
+        sleep_until(at).await;
+        lock(&self.due_at).take_if(|known| *known <= at);
     }
 
     /// Waits for [`Self::wake`].

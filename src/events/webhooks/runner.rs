@@ -11,8 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Deliverer;
 use super::services::WebhookServices;
 
-/// How often a node that has webhooks asks what is due. Events that this node sequences are served at once.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a node that has webhooks asks what is due. That is for events that other nodes have sequenced and do not serve, and for
+/// leases of dead nodes. Events that this node sequences are served at once, and its failures when they are due.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it asks while Postgres does not answer.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the names of the configuration are entered anew, which shows that they are in use.
 const ENTER_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -50,11 +53,13 @@ pub async fn run(
                 }
             }
         }
+        let interval = if is_failing { RECOVERY_INTERVAL } else { POLL_INTERVAL };
         tokio::select! {
             () = stop.cancelled() => break,
             () = services.registry.woken() => {}
             Ok(()) = logged.changed(), if has_webhooks => {}
-            () = sleep(POLL_INTERVAL), if has_webhooks => {}
+            () = sleep(interval), if has_webhooks => {}
+            () = services.registry.due() => {}
             Some(_) = serving.join_next() => {}
         }
     }
