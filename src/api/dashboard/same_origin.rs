@@ -34,7 +34,8 @@ pub(super) fn require(request: &Parts, state: &State) -> Result<(), ApiError> {
 
 /// Did the client come by TLS? A node speaks none itself, so a trusted proxy says so.
 pub(super) fn is_secure(request: &Parts, state: &State) -> bool {
-    state.rates.trusts_peer(request) && scheme(request) == Some("https")
+    state.rates.trusts_peer(request)
+        && scheme(request).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
 }
 
 /// The address of the dashboard, as the browser sees it.
