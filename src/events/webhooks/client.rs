@@ -26,6 +26,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const BODY_BYTES_MAX: usize = 16 << 10;
 /// Characters of an answer's body that are kept.
 const RESPONSE_CHARACTERS: usize = 256;
+/// Characters of an error that are kept. One of TLS may list all names of the receiver's certificate.
+const ERROR_CHARACTERS: usize = 256;
 /// The longest wait that `Retry-After` may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// An idle connection is closed after this long, before most receivers close it.
@@ -119,7 +121,8 @@ impl WebhookClient {
             }
             Err(_) => failed(WebhookOutcome::TimedOut, "no answer within 15 s".to_owned()),
         };
-        Attempted { elapsed: began.elapsed(), ..attempted }
+        let error = attempted.error.map(|text| text.chars().take(ERROR_CHARACTERS).collect());
+        Attempted { elapsed: began.elapsed(), error, ..attempted }
     }
 
     async fn exchange(

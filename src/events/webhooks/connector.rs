@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tower::{BoxError, Service};
 
+use super::answer_limit::AnswerLimit;
 use crate::domain::{AddressGuard, RefusedAddress};
 
 /// Longest duration of one connect: the name and TCP, over all addresses.
@@ -85,7 +86,7 @@ impl GuardedConnector {
 }
 
 impl Service<Uri> for GuardedConnector {
-    type Response = TokioIo<TcpStream>;
+    type Response = AnswerLimit<TokioIo<TcpStream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -102,6 +103,6 @@ impl Service<Uri> for GuardedConnector {
             return Box::pin(async move { Err(Blocked(refused).into()) });
         }
         let connect = self.tcp.call(target);
-        Box::pin(async move { connect.await.map_err(Into::into) })
+        Box::pin(async move { connect.await.map(AnswerLimit::new).map_err(Into::into) })
     }
 }

@@ -4,6 +4,7 @@
 //! deliver; [`delivery`] posts message after message; [`work`] finds what is next; [`client`] makes one attempt. How a delivery goes
 //! on after an attempt is [`crate::domain::WebhookProgress`].
 
+mod answer_limit;
 pub mod client;
 mod connector;
 mod delivery;

@@ -32,7 +32,7 @@ pub struct WebhookSettings {
 /// Types of events, and the names and patterns by which they were chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebhookTypes {
-    /// As they were given: `notification.*`.
+    /// As they were given, each once: `notification.*`.
     pub patterns: Vec<String>,
     /// The types that the patterns stand for.
     pub chosen: EventTypes,
@@ -43,10 +43,13 @@ impl WebhookTypes {
     ///
     /// # Errors
     /// The first text that is neither.
-    pub fn parse(patterns: Vec<String>) -> Result<Self, String> {
-        let mut chosen = EventTypes::NONE;
-        for pattern in &patterns {
-            chosen = chosen.or(EventTypes::parse(pattern).ok_or_else(|| pattern.clone())?);
+    pub fn parse(given: Vec<String>) -> Result<Self, String> {
+        let (mut patterns, mut chosen) = (Vec::new(), EventTypes::NONE);
+        for pattern in given {
+            chosen = chosen.or(EventTypes::parse(&pattern).ok_or_else(|| pattern.clone())?);
+            if !patterns.contains(&pattern) {
+                patterns.push(pattern);
+            }
         }
         Ok(Self { patterns, chosen })
     }

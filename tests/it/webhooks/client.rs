@@ -85,6 +85,16 @@ async fn a_long_answer_is_read_in_part_and_is_no_failure() {
 }
 
 #[tokio::test]
+async fn interim_answers_without_an_end_end_the_attempt() {
+    // hyper reads these one after the other, and the task with them never waits.
+    let flood = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000);
+    let attempted = attempt(Reply::Unfinished(flood)).await;
+    assert_eq!((attempted.outcome, attempted.status), (WebhookOutcome::NotConnected, None));
+    let error = attempted.error.unwrap();
+    assert!(error.contains("the answer is too long"), "{error}");
+}
+
+#[tokio::test]
 async fn a_redirect_is_a_failure_and_is_not_followed() {
     let target = WebhookReceiver::start().await;
     let location = format!("302 Found\r\nlocation: {}", target.url());
