@@ -252,7 +252,8 @@ pub async fn retry(conn: &mut Session, webhook: WebhookId) -> Result<(), Error> 
     Ok(())
 }
 
-/// Winds the cursor back, or forward. The lease is void, so what is under way changes nothing any more.
+/// Winds the cursor back, never forward: what was not delivered yet stays to be. Events that were set aside and come again in
+/// their order are not set aside any more. The lease is void, so what is under way changes nothing any more.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -260,10 +261,14 @@ pub async fn replay(conn: &mut Session, webhook: WebhookId, cursor: EventPlace) 
     let (position, index, day) = columns(cursor);
     sqlx::query!(
         "
-        update webhooks set cursor_position = $2, cursor_index = $3, cursor_day = $4, replays = replays + 1,
-               message_position = null, message_index = null, message_day = null, focus = 0, ahead = 0, refusals = 0,
-               probed = 0, node_id = null, version = version + 1, next_attempt_at = now()
-        where webhook_id = $1
+        with wound_back as (
+          update webhooks set cursor_position = $2, cursor_index = $3, cursor_day = $4, replays = replays + 1,
+                 message_position = null, message_index = null, message_day = null, focus = 0, ahead = 0, refusals = 0,
+                 probed = 0, node_id = null, version = version + 1, next_attempt_at = now()
+          where webhook_id = $1 and (cursor_position, cursor_index) > ($2, $3)
+          returning webhook_id)
+        delete from webhook_set_aside a using wound_back w
+        where a.webhook_id = w.webhook_id and (a.position, a.index) > ($2, $3)
         ",
         webhook.0,
         position,

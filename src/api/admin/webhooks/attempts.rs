@@ -63,7 +63,7 @@ pub(super) struct WebhookAttemptList {
     security(("key" = ["admin"])),
     params(
         ("id" = String, Path, description = "The webhook's id.", example = "whk_5bf4acbbbcffe5d67fbfee43320f88a6"),
-        ("result" = Option<schema_enums::AttemptResult>, Query, description = "Only attempts that came to this."),
+        ("result" = Option<Vec<schema_enums::AttemptResult>>, Query, description = "Only attempts that came to one of these."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Items of a page; 100 if left out."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters."),
     ),

@@ -33,8 +33,8 @@ pub(super) async fn change(
     id: PathId,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
     let changes = parameters.and(request::change(body))?;
+    let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
     let stored = one::read_own(&state, app, id).await?;
     if changes.url.as_ref().is_some_and(|url| !state.webhooks.allows_host(app.id, &url.host())) {
         return Err(ApiError::HostNotAllowed);

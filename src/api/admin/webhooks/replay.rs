@@ -20,7 +20,8 @@ use crate::store::{Session, webhooks};
 /// Send events again
 ///
 /// Winds the webhook back, and everything from there on is sent again in its order: with the same event ids, by which receivers
-/// drop doubles, in messages with new ids.
+/// drop doubles, in messages with new ids. Events that were set aside from there on are sent in their order too. A place that the
+/// webhook has not come to yet changes nothing.
 #[utoipa::path(
     post, path = "/v1/admin/webhooks/{id}/replay", operation_id = "replayWebhook", tag = "admin",
     security(("key" = ["admin"])),
@@ -35,8 +36,8 @@ pub(super) async fn replay(
     id: PathId,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
     let start = parameters.and(request::replay(body))?;
+    let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
     one::read(&state, app, id).await?;
     let mut conn = state.observe.acquire().await.map_err(store::Error::from)?;
     let cursor = place(&state, &mut conn, app, start).await?;
@@ -64,6 +65,10 @@ async fn place(
                 true => Err(ApiError::EventsExpired(first_day)),
                 false => Ok(event.before()),
             }
+        }
+        ReplayStart::Since(time) if time > state.node_lease.clock().now() => {
+            let detail = "this time is in the future";
+            Err(ApiError::fault(ValidationError::at("#/since", InputCode::BadValue, detail)))
         }
         ReplayStart::Since(time) if time.date_naive() < first_day => Ok(store::events::oldest(conn, app.id)
             .await?

@@ -36,8 +36,8 @@ pub(super) async fn rotate(
     id: PathId,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
     let keep_old = parameters.and(request::rotate(body))?;
+    let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
     let stored = one::read_own(&state, app, id).await?;
     let until = state.node_lease.clock().now() + TimeDelta::from_std(keep_old).unwrap_or_default();
     let new = WebhookSecret::random();
