@@ -66,7 +66,7 @@ function page(lane) {
   const { credential: used, pruning } = lane;
   return [
     heading(lane.lane, state(lane.state), laneActions(lane)),
-    lane.action && h("p.needs", null, h("b", null, "To do: "), advice(lane.action), " ", lane.runbook && link(lane.runbook, "Runbook")),
+    lane.action && h("p.needs", null, h("b", null, "To do: "), advice(lane.action)),
     facts(
       ["Reason", lane.why && h("code", null, lane.why)], ["Since", time(lane.since)],
       ["Waiting", openLink(lane.estimated && "≈ ", count(lane.depth))],

@@ -94,7 +94,7 @@ function otherNeeds({ webhooks_failing: failing, nodes }) {
  */
 function need(word, about, text, action, runbook) {
   return h("li", null, h("b", null, about), state(word), text.map((part) => h("span", null, part)),
-    action !== null && h("span.action", null, advice(action)), runbook !== null && link(runbook, "Runbook"));
+    action !== null && h("span.action", null, advice(action)), runbook !== null && !action?.includes("docs/runbook") && link(runbook, "Runbook"));
 }
 
 /** @param {Snapshot} snapshot */
