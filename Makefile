@@ -1,7 +1,7 @@
-# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs, promtool and npm are
-# installed if missing.
+# Everything that is done with this repository. Needs a Rust toolchain; PostgreSQL's programs, promtool, npm and
+# Chromium are installed if missing.
 
-.PHONY: demo test fuzz chaos bench check sqlx openapi man fmt
+.PHONY: demo test fuzz chaos bench check sqlx openapi man screenshots fmt
 
 # A build reads the committed .sqlx, whatever database the surroundings name.
 export SQLX_OFFLINE := true
@@ -16,6 +16,8 @@ test:
 	@scripts/ensure-postgres --tests
 	@scripts/ensure-promtool
 	@scripts/ensure-mandoc
+	@scripts/ensure-chromium
+	@scripts/ensure-npm
 	cargo test --workspace
 
 # Thousands of generated requests to a running service, each answer compared with its /openapi.json. Needs Python 3.10.
@@ -62,6 +64,10 @@ openapi:
 # Writes docs/man anew, after what a command says of itself has changed.
 man:
 	scripts/man
+
+# Writes the pictures of the dashboard in docs/images anew.
+screenshots:
+	scripts/screenshots
 
 # Formats the sources.
 fmt:
