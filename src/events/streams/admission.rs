@@ -118,10 +118,11 @@ impl Admission {
         keys
     }
 
-    /// Ends the streams of the other keys.
-    pub(super) fn keep(&self, valid: &[KeyId]) {
+    /// Ends the streams of keys that were asked about and are not valid. A key may have got its first stream since then.
+    pub(super) fn end_revoked(&self, asked: &[KeyId], valid: &[KeyId]) {
         let open = self.open();
-        let revoked = open.streams.values().filter(|entry| !valid.contains(&entry.key));
+        let is_revoked = |key: &KeyId| asked.contains(key) && !valid.contains(key);
+        let revoked = open.streams.values().filter(|entry| is_revoked(&entry.key));
         revoked.for_each(|entry| entry.ended.cancel());
     }
 
@@ -212,9 +213,12 @@ mod tests {
     #[tokio::test]
     async fn the_streams_of_a_revoked_key_end_and_those_of_others_go_on() {
         let (admission, kept, revoked) = (admission(), KeyId::random(), KeyId::random());
-        let streams = [kept, revoked, revoked].map(|key| admit(&admission, key).expect("room"));
-        admission.keep(&[kept]);
-        assert_eq!(streams.each_ref().map(|slot| slot.ended().is_cancelled()), [false, true, true]);
+        let streams = [kept, revoked].map(|key| admit(&admission, key).expect("room"));
+        let asked = admission.keys();
+        let since = admit(&admission, KeyId::random()).expect("room");
+        admission.end_revoked(&asked, &[kept]);
+        assert_eq!(streams.each_ref().map(|slot| slot.ended().is_cancelled()), [false, true]);
+        assert!(!since.ended().is_cancelled(), "nothing was asked about its key");
     }
 
     #[tokio::test(start_paused = true)]

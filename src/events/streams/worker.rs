@@ -102,7 +102,7 @@ async fn check(shared: &Shared, keys: &SessionPool) {
         store::keys::still_valid(&mut conn, &open).await
     };
     match valid.await {
-        Ok(valid) => shared.admission.keep(&valid),
+        Ok(valid) => shared.admission.end_revoked(&open, &valid),
         Err(error) => tracing::debug!(%error, "the keys of event streams can't be checked"),
     }
 }
