@@ -204,6 +204,8 @@ impl Service {
         core.start_webhooks(config, database, apps, webhooks, &stages.accept);
         core.start_lag_timers(stages);
         core.start_upkeep(config, role, database, Arc::clone(served.apps()), &stages.heartbeat);
+        // Before the API, so that no scrape shows a figure that nothing has set.
+        let lease_shown = node_figures::show_lease(metrics, &core.node_lease);
         if role.has_api() {
             let hand_over = role.has_lanes().then_some(recorder);
             let apps = Arc::clone(served.apps());
@@ -221,7 +223,6 @@ impl Service {
         }
         // After the API: once `/readyz` answers 200, requests are answered.
         core.start_health(database, health, &stages.heartbeat);
-        let lease_shown = node_figures::show_lease(metrics, &core.node_lease);
         Ok(Parts { node_lease: core.node_lease, node_pool: core.pool, served, lease_shown, traces })
     }
 
