@@ -7,9 +7,9 @@ use crate::store::Session;
 /// A new credential that a node of a lane has tried.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TriedCredential {
-    /// The lane.
+    /// The lane that the credential is of.
     pub lane: LaneId,
-    /// Of the credential.
+    /// Identifies the credential.
     pub fingerprint: Vec<u8>,
     /// What became of it.
     pub result: CredentialResult,

@@ -116,7 +116,7 @@ impl Reading {
         seen.events
     }
 
-    /// Follows NDJSON.
+    /// Follows the log as NDJSON, and goes on after the last event.
     pub(crate) async fn follow(self) -> Vec<Value> {
         let mut seen = Seen::default();
         while !self.is_over(&seen) {

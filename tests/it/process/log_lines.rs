@@ -164,6 +164,7 @@ async fn a_refusal_is_logged_with_its_code_and_with_what_to_do() {
         "request failed because of Postgres",
         "Postgres is out of reach",
         "events are not logged",
+        "maintenance failed; it is tried again",
         "can't be",
     ] {
         process.expect_log(message);

@@ -25,6 +25,7 @@ use pushpost_testkit::service::TestService;
 use drawing::{Known, allowed};
 use mutation::{Mutated, MutationKind, mutated};
 
+const WEBHOOKS: &str = "/v1/admin/webhooks";
 /// Drawn requests for each operation and seed.
 const CASES: u32 = 60;
 /// Drawn values for each parameter and seed.
@@ -38,11 +39,13 @@ struct Asked {
     key: String,
     /// Values that exist, or could.
     known: Known,
+    webhook: String,
 }
 
 impl Asked {
     async fn start() -> Self {
-        let service = service_without_workers(&[]).await;
+        let service =
+            service_without_workers(&[("APPS__SHOP__WEBHOOK_HOSTS", "[\"backend.example.com\"]")]).await;
         let key = service.key("admin").await;
         let known = Known::from([
             ("token", vec![json!(hex("dd")), json!(hex("ee"))]),
@@ -55,13 +58,21 @@ impl Asked {
             ("title", vec![json!("Hi")]),
             ("image", vec![json!("https://cdn.example.com/789.jpg")]),
             ("collapse_key", vec![json!("order-789")]),
+            ("url", vec![json!("https://backend.example.com/pushpost")]),
+            ("types", vec![json!("device.*"), json!("notification.done")]),
+            ("keep_old", vec![json!("1h")]),
+            ("from", vec![Value::Null]),
+            ("since", vec![json!("2026-11-01T00:00:00Z")]),
             ("ttl", vec![json!("1h"), json!(0)]),
             ("silent", vec![json!(false)]),
             ("send_at", vec![Value::Null]),
             ("apns", vec![json!({"headers": {"apns-priority": "5"}}), json!({"payload": {"own": [1]}})]),
             ("fcm", vec![json!({"android": {"notification": {"notification_count": 3.0}}})]),
         ]);
-        let mut asked = Self { service, key, known };
+        let webhook = json!({"name": "known", "url": "https://backend.example.com/pushpost"});
+        let made = ApiRequest::post(WEBHOOKS, &webhook).key(&key).of(&service).await;
+        let webhook = made.body["id"].as_str().unwrap().to_owned();
+        let mut asked = Self { service, key, known, webhook };
         asked.register().await;
         asked
     }
@@ -77,7 +88,11 @@ impl Asked {
     /// A path with what exists in place of its parameters.
     fn path(&self, template: &str) -> String {
         let device = self.known["devices"][0].as_str().unwrap();
-        let id = if template.starts_with(DEVICES) { device } else { "unknown" };
+        let id = match template {
+            _ if template.starts_with(DEVICES) => device,
+            _ if template.starts_with(WEBHOOKS) => &self.webhook,
+            _ => "unknown",
+        };
         let named = template.replace("{id}", id).replace("{topic}", "news");
         named.replace("{user}", "u7").replace("{lane}", "fcm")
     }
