@@ -83,15 +83,13 @@ async fn every_app_is_told_of_nodes_that_start_and_die() {
     lose_a_node(&service).await;
     for app in ["shop", "blog"] {
         let key = service.key_of(app, "admin").await;
-        let of_type = async |kind: &str, at_least: usize| {
-            let filter = format!("type={kind}");
-            until_events(&service, &key, &filter, |events| events.len() >= at_least).await
-        };
-        let started = of_type("node.started", 1).await.pop().unwrap();
         let sql = "select json_build_object('node', node_id, 'name', name, 'version', version) from nodes where role = $1";
         let api: Value = sqlx::query_scalar(sql).bind("api").fetch_one(&service.database.pool).await.unwrap();
-        assert_exact(&started["data"], &api);
-        let died = of_type("node.died", 1).await;
+        let is_api = |event: &Value| event["data"]["node"] == api["node"];
+        let started =
+            until_events(&service, &key, "type=node.started", |events| events.iter().any(is_api)).await;
+        assert_exact(&started.iter().find(|event| is_api(event)).unwrap()["data"], &api);
+        let died = until_events(&service, &key, "type=node.died", |events| !events.is_empty()).await;
         let lost = "select json_build_object('node', node_id, 'name', name, 'version', version) from nodes where name = $1";
         let lost: Value =
             sqlx::query_scalar(lost).bind("lost-4711").fetch_one(&service.database.pool).await.unwrap();
