@@ -1,7 +1,9 @@
-//! One Postgres server for a test run, one database for each test, copied from a migrated template.
+//! One Postgres server for a test run, one database for each test, copied from a migrated template of the day.
 //!
 //! The server is `PUSHPOST_TEST_POSTGRES` (a superuser's URL that names a database) if that is set, else a private one
 //! that ends with this process, however that ends.
+
+mod template;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -56,7 +58,6 @@ pub struct TestDatabase {
 
 struct Server {
     url: String,
-    template: String,
     private: Option<Private>,
 }
 
@@ -67,11 +68,12 @@ struct Private {
 }
 
 impl TestDatabase {
-    /// A fresh, migrated database.
+    /// A fresh, migrated database, on a day (UTC) that doesn't end while the test runs.
     pub async fn create() -> Self {
         let server = Server::shared().await;
         let name = format!("it_{:016x}", rand::random::<u64>());
-        run(&server.url, &format!("create database {name} template {}", server.template)).await;
+        let template = template::of_today(&server.url).await;
+        run(&server.url, &format!("create database {name} template {template}")).await;
         Self::connect(server, name).await
     }
 
@@ -174,8 +176,7 @@ impl Server {
                 (url, Some(private))
             }
         };
-        let template = template(&url).await;
-        let server = Self { url, template, private };
+        let server = Self { url, private };
         if server.private.is_some() {
             // The data needs to outlive no power cut.
             run(&server.url, "alter system set fsync = off").await;
@@ -206,32 +207,6 @@ fn watch(data_dir: &Path) -> Child {
     command.args(["-c", WATCHDOG, "sh"]).arg(data_dir).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
-}
-
-/// The migrated database that the others are copies of; named after the migrations, so that a server that stays keeps
-/// it for the next run.
-async fn template(url: &str) -> String {
-    let checksums = MIGRATIONS.iter().flat_map(|migration| migration.checksum.iter().copied());
-    let name = format!("it_template_{:016x}", content_hash(checksums));
-    let mut conn = PgConnection::connect(url).await.unwrap();
-    // Test runs side by side on one server: one of them makes it.
-    conn.execute("select pg_advisory_lock(727383)").await.unwrap();
-    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-        .bind(&name)
-        .fetch_one(&mut conn)
-        .await
-        .unwrap();
-    if !exists {
-        let half = format!("{name}_half");
-        run(url, &format!("drop database if exists {half} with (force)")).await;
-        run(url, &format!("create database {half}")).await;
-        let mut inside = PgConnection::connect(&with_database(url, &half)).await.unwrap();
-        MIGRATIONS.run(&mut inside).await.unwrap();
-        inside.close().await.unwrap();
-        run(url, &format!("alter database {half} rename to {name}")).await;
-    }
-    conn.close().await.unwrap();
-    name
 }
 
 /// A short name for a content: the 64-bit FNV-1a hash.

@@ -16,19 +16,6 @@ async fn today(pool: &SessionPool) -> NaiveDate {
     sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(pool).await.unwrap()
 }
 
-/// A database made on a day that doesn't end while a test runs.
-async fn database() -> TestDatabase {
-    loop {
-        let db = TestDatabase::create().await;
-        let left = "select extract(epoch from 1 + (now() at time zone 'UTC')::date - (now() at time zone 'UTC'))::float8";
-        let left: f64 = sqlx::query_scalar(left).fetch_one(&db.pool).await.unwrap();
-        if left > 120.0 {
-            return db;
-        }
-        sleep(Duration::from_secs_f64(left + 1.0)).await;
-    }
-}
-
 /// Tables of the notifications of a day. Others have days of their own.
 async fn tables_of(pool: &SessionPool, day: NaiveDate) -> i64 {
     sqlx::query_scalar("select count(*) from pg_class where relkind = 'r' and relname ~ ('^(notifications|targets|receipts)_' || $1)")
@@ -55,7 +42,7 @@ async fn append_receipt(pool: &SessionPool, day: NaiveDate) -> Result<(), pushpo
 
 #[tokio::test]
 async fn partitions_exist_a_week_ahead_and_missing_ones_are_made() {
-    let db = database().await;
+    let db = TestDatabase::create().await;
     let mut conn = db.pool.acquire().await.unwrap();
     assert!(missing_days(&mut conn).await.unwrap().is_empty());
     let today = today(&db.pool).await;
@@ -74,7 +61,7 @@ async fn partitions_exist_a_week_ahead_and_missing_ones_are_made() {
 
 /// Columns of tables that are like this, with those of a day that has yet to be made.
 async fn columns(which: &str) -> Vec<(String, String)> {
-    let db = database().await;
+    let db = TestDatabase::create().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let day = today(&db.pool).await + Days::new(30);
     create_day(&mut conn, day).await.unwrap();
@@ -111,7 +98,7 @@ async fn every_partition_compresses_its_lists_with_lz4() {
 
 #[tokio::test]
 async fn a_partition_is_made_while_a_session_holds_a_snapshot() {
-    let db = database().await;
+    let db = TestDatabase::create().await;
     let mut snapshot = pushpost::store::begin(&db.pool).await.unwrap();
     sqlx::query("select count(*) from receipts").execute(&mut *snapshot).await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
@@ -151,7 +138,7 @@ async fn record_while_it_waits(
 
 #[tokio::test]
 async fn dropping_a_partition_waits_only_for_snapshots_and_is_finished_later() {
-    let db = database().await;
+    let db = TestDatabase::create().await;
     let today = today(&db.pool).await;
     let day = today - Days::new(1);
     let mut snapshot = pushpost::store::begin(&db.pool).await.unwrap();
@@ -190,7 +177,7 @@ async fn dropping_a_partition_waits_only_for_snapshots_and_is_finished_later() {
 
 #[tokio::test]
 async fn old_partitions_without_open_jobs_are_dropped() {
-    let db = database().await;
+    let db = TestDatabase::create().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let today = today(&db.pool).await;
     let (old, older) = (today - Days::new(31), today - Days::new(32));
@@ -212,7 +199,7 @@ async fn old_partitions_without_open_jobs_are_dropped() {
 
 #[tokio::test]
 async fn a_detached_partition_is_dropped_later() {
-    let db = database().await;
+    let db = TestDatabase::create().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let day = today(&db.pool).await - Days::new(40);
     create_day(&mut conn, day).await.unwrap();

@@ -43,8 +43,11 @@ async fn a_receiver_that_hangs_or_is_slow_delays_no_push_and_no_other_receiver()
     .await;
     assert_eq!((&shown["why"], &shown["state"]), (&json!("no answer within 15 s"), &json!("active")));
     hanging.reply(Reply::Status(200));
-    let messages = hanging.until("all ends at the hanging one", |all| done(&all[1..]).len() == 4).await;
+    let messages = hanging.until("all ends at the hanging one", |all| done(all).len() == 4).await;
     assert_eq!(messages[0].id(), messages[1].id(), "the same message again");
-    assert_eq!(event_ids(&messages[1..]), ids);
+    // It may have hung twice before it was told to answer.
+    let mut got = event_ids(&messages);
+    got.dedup();
+    assert_eq!(got, ids);
     service.stop().await;
 }
