@@ -86,6 +86,9 @@ async fn exchange(context: &LaneContext, lanes: &mut [SyncedLane]) -> Result<boo
             changed |= lane.read(stored);
         }
     }
+    if conn.logs_events() && stored.values().any(|lane| lane.is_change_due) {
+        store::lanes::tell_pending(&mut conn).await?;
+    }
     tell_credentials(&mut conn, lanes).await?;
     Ok(changed)
 }

@@ -29,7 +29,6 @@ mod retention;
 mod schedule;
 mod send_only_devices;
 mod unreported_lanes;
-mod untold_lanes;
 mod webhooks;
 
 use std::sync::Arc;
@@ -62,8 +61,6 @@ const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
 const UNREPORTED_LANES_PERIOD: Duration = Duration::from_secs(20);
 /// Rings of attempts may be longer than they should be for so long.
 const WEBHOOKS_PERIOD: Duration = Duration::from_secs(300);
-/// As often as a change of a lane is told at most.
-const UNTOLD_LANES_PERIOD: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The settings of maintenance.
@@ -111,7 +108,6 @@ enum Duty {
     ExpiredFanOuts,
     UnreportedLanes,
     Webhooks,
-    UntoldLanes,
 }
 
 /// The duties and when each is due.
@@ -127,7 +123,7 @@ struct Duties {
 }
 
 impl Duties {
-    const ALL: [Duty; 9] = [
+    const ALL: [Duty; 8] = [
         Duty::Partitions,
         Duty::ExpiredJobs,
         Duty::PendingCancellations,
@@ -136,7 +132,6 @@ impl Duties {
         Duty::ExpiredFanOuts,
         Duty::UnreportedLanes,
         Duty::Webhooks,
-        Duty::UntoldLanes,
     ];
 
     fn new() -> Self {
@@ -242,7 +237,6 @@ impl Duty {
             Self::ExpiredFanOuts => "expired fan-outs",
             Self::UnreportedLanes => "unreported lanes",
             Self::Webhooks => "webhooks",
-            Self::UntoldLanes => "untold lanes",
         }
     }
 
@@ -253,7 +247,6 @@ impl Duty {
             Self::OrphanedJobs => ORPHANED_JOBS_PERIOD,
             Self::UnreportedLanes => UNREPORTED_LANES_PERIOD,
             Self::Webhooks => WEBHOOKS_PERIOD,
-            Self::UntoldLanes => UNTOLD_LANES_PERIOD,
             Self::Partitions | Self::DeadNodeRows | Self::ExpiredFanOuts => HOUR,
         }
     }
@@ -270,7 +263,6 @@ async fn perform(duty: Duty, settings: &Settings, conn: &mut Option<Session>) ->
         Duty::ExpiredFanOuts => expired_fan_outs::run(conn).await,
         Duty::UnreportedLanes => unreported_lanes::run(conn).await,
         Duty::Webhooks => webhooks::run(conn, settings.retention.events).await,
-        Duty::UntoldLanes => untold_lanes::run(conn).await,
     }
 }
 

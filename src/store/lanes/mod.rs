@@ -31,6 +31,8 @@ pub struct StoredLaneState {
     pub nodes: u32,
     /// Some: no more devices of the lane are quarantined on a verdict.
     pub pruning_guard: Option<StoredPruningGuard>,
+    /// A change of its state is due to be told to the event log ([`tell_pending`]).
+    pub is_change_due: bool,
 }
 
 /// The pruning guard of a lane while it is engaged (docs/queue.md#pruning-guard).

@@ -115,7 +115,10 @@ pub async fn report(
                l.guard_engaged_at is not null as "is_guarded!", l.guard_reason, l.guard_covers_certain,
                coalesce(l.guard_confirmed_at <= now() - interval '10 minutes', true) as "is_quiet!",
                (select count(*) from lane_reports r join nodes n using (node_id)
-                where r.lane_id = l.lane_id and n.dead_at is null)::int as "nodes!"
+                where r.lane_id = l.lane_id and n.dead_at is null)::int as "nodes!",
+               exists (select from told_lanes t
+                       where t.lane_id = l.lane_id and t.is_pending and t.told_at <= now() - interval '5 seconds')
+                 as "is_change_due!"
         from lanes l where l.lane_id = any($2)
         "#,
         node.0,
@@ -151,6 +154,7 @@ struct StoredLaneRow {
     guard_covers_certain: bool,
     is_quiet: bool,
     nodes: i32,
+    is_change_due: bool,
 }
 
 impl StoredLaneRow {
@@ -167,6 +171,7 @@ impl StoredLaneRow {
                 certain: self.guard_covers_certain,
                 quiet: self.is_quiet,
             }),
+            is_change_due: self.is_change_due,
         }
     }
 }

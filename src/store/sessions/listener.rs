@@ -11,7 +11,7 @@ use super::{SessionPool, faults};
 use crate::telemetry::metrics::Held;
 
 /// Without a notification for this long, the connection is checked by a statement.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time to connect, and to answer a check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
