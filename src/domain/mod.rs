@@ -8,6 +8,7 @@ mod cron_schedule;
 mod cursor_token;
 mod delivery;
 mod device;
+mod device_detail;
 mod event;
 mod event_place;
 mod event_type;
@@ -57,6 +58,7 @@ pub use content::{COLLAPSE_KEY_MAX, Content, Priority, ProviderOverrides, is_col
 pub use cron_schedule::{BadSchedule, CronSchedule};
 pub use delivery::{DeliveryCounts, DeliveryStatus, NotificationStatus};
 pub use device::{BadToken, DeviceToken, Kind, QuarantineReason, Source, TokenDigest};
+pub use device_detail::DeviceDetail;
 pub use event::{
     ActionFact, CleanupFact, CorrectedFact, CorrectionCause, CredentialFact, CredentialResult, FactKind,
     GuardFact, KeyFact, LaneFact, LogPosition, NodeFact, QuarantineCause, QuarantineFact,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::reader::EventFilter;
+use super::filter::EventFilter;
 use crate::domain::{DeviceId, EventPlace, EventType, FactKind, NotificationId};
 use crate::store::deliveries::ReceiptKey;
 use crate::store::events::LogEntry;
@@ -24,6 +24,16 @@ pub(super) enum Source {
     Ended(NotificationId),
     /// In the entry itself, and perhaps in rows that it names.
     Fact { kind: EventType, devices: Vec<DeviceId>, json: Vec<u8> },
+}
+
+impl Candidate {
+    /// The receipt that the event is made of, if it is made of one.
+    pub(super) fn receipt(&self) -> Option<ReceiptKey> {
+        match self.source {
+            Source::Receipt(key) => Some(key),
+            Source::Ended(_) | Source::Fact { .. } => None,
+        }
+    }
 }
 
 /// What entries hold behind a place: at most `limit` candidates, and the place up to which nothing else matters.

@@ -8,15 +8,19 @@
 mod actions;
 mod candidates;
 mod event;
+mod filter;
 mod reader;
+mod recent;
 mod rendering;
 pub mod sequencer;
 pub mod streams;
 pub mod webhooks;
 
+pub use crate::domain::DeviceDetail;
 pub use actions::tell_action;
-pub use event::{DeviceDetail, Devices, Event, EventData, RecordedReceipt};
-pub use reader::{EventFilter, EventPage, EventReader, EventWriter, ReadError, WrittenEvent};
+pub use event::{Devices, Event, EventData, RecordedReceipt};
+pub use filter::EventFilter;
+pub use reader::{EventPage, EventReader, EventWriter, ReadError, WrittenEvent};
 
 use streams::EventStreams;
 

@@ -1,56 +1,28 @@
 //! Reads pages of the log of one app, and makes events of them.
 //!
-//! A page takes a fixed number of statements, however many events it has. Its events are rendered from the rows as they are now, so what was
-//! erased since is in none of them.
+//! A page takes a few statements, however many events it has. Its events are rendered from the rows as they are now, so what was erased since
+//! is in none of them. Readers that follow the log share what they read ([`recent`](super::recent)).
 
 use std::fmt;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use super::candidates::{Candidates, candidates};
-use super::event::{DeviceDetail, Event, EventData};
-use super::rendering::{Facts, receipts};
-use crate::domain::{App, EventPlace, EventType, EventTypes, InstallationKey, NotificationId};
+use super::candidates::{Candidate, Candidates, candidates};
+use super::event::{Event, EventData};
+use super::filter::EventFilter;
+use super::recent::{ReadEvent, Reading, RecentEvents};
+use super::rendering::render;
+use crate::domain::{App, DeviceDetail, EventPlace, EventType, InstallationKey, NotificationId};
 use crate::store::{self, Session, SessionPool};
 
 /// Entries of the log that a page reads at most.
 const PAGE_ENTRIES: i64 = 200;
-
-/// Which events are read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EventFilter {
-    /// Events of these types.
-    pub types: EventTypes,
-    /// Only events about these notifications; empty: all events.
-    pub notifications: Vec<NotificationId>,
-    /// Which devices a `delivery.recorded` lists.
-    pub devices: DeviceDetail,
-}
-
-impl Default for EventFilter {
-    fn default() -> Self {
-        Self { types: EventTypes::ALL, notifications: Vec::new(), devices: DeviceDetail::All }
-    }
-}
-
-impl EventFilter {
-    /// Does the filter let events about this notification pass?
-    pub(super) fn admits(&self, id: NotificationId) -> bool {
-        self.notifications.is_empty() || self.notifications.contains(&id)
-    }
-
-    /// Does it let an event of this type about this notification, or about none, pass?
-    pub(super) fn admits_event(&self, event: &WrittenEvent) -> bool {
-        let of_notification = event.notification.map_or(self.notifications.is_empty(), |id| self.admits(id));
-        of_notification && self.types.has(event.kind)
-    }
-
-    /// May the end of a notification be told?
-    pub(super) fn may_tell_ends(&self) -> bool {
-        self.types.has(EventType::NotificationDone) || self.types.has(EventType::NotificationCancelled)
-    }
-}
+/// Entries that a page reads where each has so many devices that few fit into it.
+const PAGE_ENTRIES_MIN: i64 = 8;
+/// Devices that the events of a page list at most, unless its first event alone has more. So a page has about 200 KB,
+/// which is what a client that reads nothing keeps in memory.
+const PAGE_DEVICES: u64 = 500;
 
 /// Writes an event of an app, with its public id, as one line of JSON without the line's end.
 pub type EventWriter = Arc<dyn Fn(&Arc<App>, &Event, &str) -> String + Send + Sync>;
@@ -95,12 +67,20 @@ pub enum ReadError {
     Store(#[from] store::Error),
 }
 
+/// May a page have events that another reader has read a moment ago?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sharing {
+    Yes,
+    No,
+}
+
 /// Reads the log. Cheap to clone.
 #[derive(Clone)]
 pub struct EventReader {
     pool: SessionPool,
     key: InstallationKey,
     write: EventWriter,
+    recent: Arc<RecentEvents>,
 }
 
 impl fmt::Debug for EventReader {
@@ -112,7 +92,7 @@ impl fmt::Debug for EventReader {
 impl EventReader {
     /// Reads over these connections. `key` makes the public ids.
     pub fn new(pool: SessionPool, key: InstallationKey, write: EventWriter) -> Self {
-        Self { pool, key, write }
+        Self { pool, key, write, recent: Arc::default() }
     }
 
     /// The end of the log, over all apps.
@@ -150,8 +130,8 @@ impl EventReader {
         still_kept(&mut conn, place).await
     }
 
-    /// Up to `limit` events of an app behind a place. `head`: an end of the log that was read before; where nothing
-    /// follows the place, the next page begins there.
+    /// Up to `limit` events of an app behind a place, as their rows are now. `head`: an end of the log that was read before; where
+    /// nothing follows the place, the next page begins there.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -163,30 +143,113 @@ impl EventReader {
         filter: &EventFilter,
         limit: usize,
     ) -> Result<EventPage, ReadError> {
+        self.read_page(app, (after, head), filter, limit, Sharing::No).await
+    }
+
+    /// As [`Self::page`], for readers that follow the log: what another one has read a moment ago is not read again.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn newest_page(
+        &self,
+        app: &Arc<App>,
+        after: EventPlace,
+        head: EventPlace,
+        filter: &EventFilter,
+        limit: usize,
+    ) -> Result<EventPage, ReadError> {
+        self.read_page(app, (after, head), filter, limit, Sharing::Yes).await
+    }
+
+    async fn read_page(
+        &self,
+        app: &Arc<App>,
+        (after, head): (EventPlace, EventPlace),
+        filter: &EventFilter,
+        limit: usize,
+        sharing: Sharing,
+    ) -> Result<EventPage, ReadError> {
+        let reading = self.recent.reading(app.id, filter.devices);
+        let fitting = PAGE_DEVICES / reading.devices_per_event();
+        let entries_max =
+            i64::try_from(fitting).unwrap_or(PAGE_ENTRIES).clamp(PAGE_ENTRIES_MIN, PAGE_ENTRIES);
         let mut conn = self.session().await?;
-        let entries = store::events::page(&mut conn, app.id, after.before_row(), PAGE_ENTRIES).await?;
+        let entries = store::events::page(&mut conn, app.id, after.before_row(), entries_max).await?;
         if after.day() < head.day() {
             still_kept(&mut conn, after).await?;
         }
-        let is_end = i64::try_from(entries.len()).unwrap_or_default() < PAGE_ENTRIES;
-        let Candidates { mut items, reached, is_cut } = candidates(entries, after, filter, limit);
+        let is_end = i64::try_from(entries.len()).unwrap_or_default() < entries_max;
+        let Candidates { items, reached, is_cut } = candidates(entries, after, filter, limit);
         let mut next = reached.unwrap_or(after).max(after);
         let mut is_last = is_end && !is_cut;
-        let receipts = receipts(&mut conn, app, &items, filter.devices).await?;
-        if let Some(kept) = receipts.kept {
-            items.truncate(kept);
-            next = items.last().map_or(next, |last| last.place);
+        let step = usize::try_from(fitting).unwrap_or(usize::MAX).max(1);
+        let read =
+            self.read_events(&mut conn, app, &items, filter.devices, (step, sharing, &reading)).await?;
+        drop(conn);
+        if read.len() < items.len() {
+            next = read.len().checked_sub(1).map_or(next, |last| items[last].place);
             is_last = false;
         }
         if is_last {
             next = next.max(head);
         }
-        let facts = Facts::read(&mut conn, app, &items).await?;
-        drop(conn);
-        let events = items.into_iter().filter_map(|item| facts.event(item, &receipts.found));
-        let events = events.filter(|event| filter.types.has(event.kind));
-        let events = events.map(|event| self.written(app, &event)).collect();
+        let events = read.into_iter().filter_map(|read| read.event);
+        let events = events.filter(|event| filter.types.has(event.kind)).collect();
         Ok(EventPage { events, next, is_last })
+    }
+
+    /// Reads the events of the first candidates, as far as their devices fit into a page: at least one, if there is one. `step`: number of
+    /// candidates that are read together.
+    async fn read_events(
+        &self,
+        conn: &mut Session,
+        app: &Arc<App>,
+        items: &[Candidate],
+        detail: DeviceDetail,
+        (step, sharing, reading): (usize, Sharing, &Reading),
+    ) -> Result<Vec<ReadEvent>, store::Error> {
+        let (mut read, mut devices): (Vec<ReadEvent>, u64) = (Vec::with_capacity(items.len()), 0);
+        while let Some(item) = items.get(read.len()).filter(|_| devices < PAGE_DEVICES) {
+            let is_shared = sharing == Sharing::Yes && self.recent.is_recent(item.place);
+            let find = |item: &Candidate| match is_shared {
+                true => self.recent.find(app.id, detail, item.place),
+                false => None,
+            };
+            let turn = match find(item) {
+                Some(_) => None,
+                // Another reader may be reading it.
+                None if is_shared => Some(reading.turn.lock().await),
+                None => None,
+            };
+            if let Some(known) = find(item) {
+                if devices > 0 && devices + known.devices > PAGE_DEVICES {
+                    break;
+                }
+                devices += known.devices;
+                read.push(known);
+                continue;
+            }
+            let rest = &items[read.len()..];
+            let missing = rest.iter().take(step).take_while(|item| find(item).is_none()).count();
+            let room = PAGE_DEVICES.saturating_sub(devices);
+            let rendered = render(conn, app, &rest[..missing], detail, room, devices == 0).await?;
+            let is_full = rendered.len() < missing;
+            for (item, (event, listed)) in rest.iter().zip(rendered) {
+                let event = event.map(|event| self.written(app, &event));
+                let event = ReadEvent { event, devices: listed };
+                if is_shared {
+                    self.recent.keep(app.id, detail, item.place, event.clone());
+                }
+                devices += listed;
+                read.push(event);
+            }
+            drop(turn);
+            if is_full {
+                break;
+            }
+        }
+        reading.note(devices, read.len());
+        Ok(read)
     }
 
     fn written(&self, app: &Arc<App>, event: &Event) -> WrittenEvent {

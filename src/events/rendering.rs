@@ -5,98 +5,68 @@ use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 
 use super::candidates::{Candidate, Source};
-use super::event::{DeviceDetail, Devices, Event, EventData, RecordedReceipt};
+use super::event::{Devices, Event, EventData, RecordedReceipt};
 use crate::domain::{
-    App, CleanupFact, CleanupRunId, DeliveryCounts, DeliveryStatus, DeviceId, EventType, NotificationId,
-    NotificationStatus,
+    App, CleanupFact, CleanupRunId, DeviceDetail, DeviceId, EventType, NotificationId, NotificationStatus,
 };
-use crate::store::deliveries::{DeliveryFilter, ReceiptKey, ReceiptSummary, of_receipts, receipt_summaries};
+use crate::store::deliveries::{ListedReceipt, ReceiptKey, listed_receipts};
 use crate::store::events::{EndedNotification, EventDevice};
 use crate::store::{self, Session};
 
-/// Devices that the events of a page list at most, unless its first event alone has more. So a page has about 200 KB,
-/// which is what a client that reads nothing keeps in memory.
-const PAGE_DEVICES: u64 = 500;
 /// Devices that one event lists at most.
 const EVENT_DEVICES: usize = store::events::DEVICES_PER_FACT as usize;
 
-/// The receipts of a page.
-pub(super) struct Receipts {
-    pub(super) found: HashMap<ReceiptKey, RecordedReceipt>,
-    /// Some: only so many candidates are in the page, because the others have too many devices.
-    pub(super) kept: Option<usize>,
-}
+/// An event of a candidate, and how many devices it lists. None: its rows are not kept any more, or a later version wrote the fact.
+pub(super) type Rendered = (Option<Event>, u64);
 
-/// Reads the receipts of these candidates, as far as their devices fit into a page.
-pub(super) async fn receipts(
+/// Makes events of the first of these candidates: as many as together list at most `room` devices, and always the first one that
+/// lists any if `is_first`.
+pub(super) async fn render(
     conn: &mut Session,
     app: &App,
     items: &[Candidate],
     detail: DeviceDetail,
-) -> Result<Receipts, store::Error> {
-    let key = |item: &Candidate| match item.source {
-        Source::Receipt(key) => Some(key),
-        _ => None,
-    };
-    let keys: Vec<ReceiptKey> = items.iter().filter_map(key).collect();
-    let summaries = receipt_summaries(conn, app.id, &keys).await?;
-    let mut summaries: HashMap<ReceiptKey, ReceiptSummary> =
-        summaries.into_iter().map(|summary| (summary.key, summary)).collect();
-    let (mut kept, mut devices, mut listed) = (None, 0, Vec::new());
-    for (place, item) in items.iter().enumerate() {
-        let summary = key(item).and_then(|key| summaries.get(&key));
-        let more = match &item.source {
-            Source::Receipt(_) => summary.map_or(0, |summary| listed_devices(&summary.counts, detail)),
-            Source::Ended(_) => 0,
-            Source::Fact { devices, .. } => devices.len().min(EVENT_DEVICES) as u64,
+    room: u64,
+    is_first: bool,
+) -> Result<Vec<Rendered>, store::Error> {
+    let keys: Vec<ReceiptKey> = items.iter().filter_map(Candidate::receipt).collect();
+    let receipts = listed_receipts(conn, app.id, &keys, detail, room).await?;
+    let mut receipts: HashMap<ReceiptKey, ListedReceipt> =
+        receipts.into_iter().map(|receipt| (receipt.summary.key, receipt)).collect();
+    let (mut sizes, mut listed) = (Vec::new(), 0);
+    for item in items {
+        let (size, is_there) = match &item.source {
+            Source::Receipt(key) => {
+                receipts.get(key).map_or((0, true), |of| (of.asked, of.devices.is_some()))
+            }
+            Source::Ended(_) => (0, true),
+            Source::Fact { devices, .. } => (devices.len().min(EVENT_DEVICES) as u64, true),
         };
-        if devices > 0 && devices + more > PAGE_DEVICES {
-            kept = Some(place);
+        let is_within = size == 0 || listed + size <= room || (is_first && listed == 0);
+        if !is_within || !is_there {
             break;
         }
-        devices += more;
-        listed.extend(summary.filter(|_| more > 0).map(|summary| summary.key));
+        listed += size;
+        sizes.push(size);
     }
-    let filter = DeliveryFilter { statuses: statuses(detail), ..DeliveryFilter::default() };
-    let mut lists = of_receipts(conn, app.id, &listed, &filter, EVENT_DEVICES).await?;
-    let kept_items = items.iter().take(kept.unwrap_or(items.len()));
-    let found = kept_items.filter_map(key).filter_map(|key| {
-        let summary = summaries.remove(&key)?;
-        Some((key, RecordedReceipt { summary, devices: lists.remove(&key).unwrap_or_default() }))
-    });
-    Ok(Receipts { found: found.collect(), kept })
-}
-
-fn listed_devices(counts: &DeliveryCounts, detail: DeviceDetail) -> u64 {
-    match detail {
-        DeviceDetail::None => 0,
-        DeviceDetail::Failed => counts.targets() - counts.accepted,
-        DeviceDetail::All => counts.targets(),
+    let items = &items[..sizes.len()];
+    let facts = Facts::read(conn, app, items).await?;
+    let mut events = Vec::with_capacity(items.len());
+    for (item, size) in items.iter().zip(sizes) {
+        events.push((facts.event(item, &mut receipts), size));
     }
-}
-
-/// The outcomes that are listed; empty: all.
-fn statuses(detail: DeviceDetail) -> Vec<DeliveryStatus> {
-    let ended = DeliveryStatus::ALL.iter().copied();
-    match detail {
-        DeviceDetail::All | DeviceDetail::None => Vec::new(),
-        DeviceDetail::Failed => ended.filter(|status| *status != DeliveryStatus::Accepted).collect(),
-    }
+    Ok(events)
 }
 
 /// The rows that the facts of a page name.
-pub(super) struct Facts {
+struct Facts {
     ended: HashMap<NotificationId, EndedNotification>,
     devices: HashMap<DeviceId, EventDevice>,
     runs: HashMap<CleanupRunId, store::cleanups::CleanupRun>,
 }
 
 impl Facts {
-    pub(super) async fn read(
-        conn: &mut Session,
-        app: &App,
-        items: &[Candidate],
-    ) -> Result<Self, store::Error> {
+    async fn read(conn: &mut Session, app: &App, items: &[Candidate]) -> Result<Self, store::Error> {
         let (mut ends, mut devices, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             match &item.source {
@@ -120,24 +90,23 @@ impl Facts {
     }
 
     /// None: the rows are not kept any more, or a later version wrote the fact.
-    pub(super) fn event(
-        &self,
-        item: Candidate,
-        receipts: &HashMap<ReceiptKey, RecordedReceipt>,
-    ) -> Option<Event> {
+    fn event(&self, item: &Candidate, receipts: &mut HashMap<ReceiptKey, ListedReceipt>) -> Option<Event> {
         let Candidate { place, at, source } = item;
+        let (place, at) = (*place, *at);
         let (kind, data) = match source {
             Source::Receipt(key) => {
-                (EventType::DeliveryRecorded, EventData::Recorded(receipts.get(&key)?.clone()))
+                let ListedReceipt { summary, devices, .. } = receipts.remove(key)?;
+                let receipt = RecordedReceipt { summary, devices: devices.unwrap_or_default() };
+                (EventType::DeliveryRecorded, EventData::Recorded(receipt))
             }
             Source::Ended(id) => {
-                let ended = self.ended.get(&id)?.clone();
+                let ended = self.ended.get(id)?.clone();
                 let is_cancelled = ended.status == NotificationStatus::Cancelled;
                 let kind =
                     if is_cancelled { EventType::NotificationCancelled } else { EventType::NotificationDone };
                 (kind, EventData::Ended(ended))
             }
-            Source::Fact { kind, devices, json } => (kind, self.data(kind, &devices, &json)?),
+            Source::Fact { kind, devices, json } => (*kind, self.data(*kind, devices, json)?),
         };
         Some(Event { place, kind, at, data })
     }

@@ -1,6 +1,6 @@
-//! What the event log costs: singles and a broadcast with it, two webhooks, two tar pits and a client of a stream, beside the same
-//! where the configuration keeps no events. And how late an event reaches a client of another node, at a rate that leaves the
-//! machine idle most of the time.
+//! What the event log costs: singles and a broadcast with it, and with two webhooks, two tar pits and a client of a stream too, beside
+//! the same where the configuration keeps no events. And how late an event reaches a client of another node, at a rate that leaves
+//! the machine idle most of the time.
 
 use std::time::Duration;
 
@@ -30,28 +30,51 @@ const MOST_BROADCAST: f64 = 1.03;
 const MOST_P99: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// One run, with events or without.
+/// What of events is there in a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Events {
+    Off,
+    /// They are logged, and read by nothing.
+    Logged,
+    /// Webhooks, tar pits and a client of a stream read them.
+    Read,
+}
+
+impl Events {
+    const ALL: [Self; 3] = [Self::Off, Self::Logged, Self::Read];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Off => "",
+            Self::Logged => ", with events",
+            Self::Read => ", with events and readers",
+        }
+    }
+}
+
+/// One run of singles and a broadcast.
 struct Run {
     singles: Played,
     broadcast: Broadcast,
 }
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let mut runs: [Vec<Run>; 3] = Default::default();
     for pair in 0..bench.sizes.pairs {
-        // The second of a pair goes first in the next one: the machine may become slower meanwhile.
-        for has_events in [pair % 2 == 1, pair % 2 == 0] {
-            let run = play_one(bench, has_events).await?;
-            if has_events { with.push(run) } else { without.push(run) }
+        // Each run is first in turn: the machine may become slower meanwhile.
+        for place in 0..Events::ALL.len() {
+            let place = (place + usize::try_from(pair)?) % Events::ALL.len();
+            runs[place].push(play_one(bench, Events::ALL[place]).await?);
         }
     }
     let latencies = tail(bench).await?;
+    let [without, logged, read] = &runs;
     let singles = |run: &Run| per_million(run.singles.cpu.postgres, bench.sizes.singles);
     let broadcast = |run: &Run| per_million(run.broadcast.cpu.postgres, run.broadcast.devices);
-    let compared = |name: String, of: &dyn Fn(&Run) -> f64, most: f64| {
-        let (plain, logged) = (median(without.iter().map(of)), median(with.iter().map(of)));
-        let measured = format!("{logged:.1} CPU s of Postgres per million (without events {plain:.1})");
-        let ratio = logged / plain;
+    let compared = |name: String, with: &[Run], of: &dyn Fn(&Run) -> f64, most: f64| {
+        let (plain, with) = (median(without.iter().map(of)), median(with.iter().map(of)));
+        let measured = format!("{with:.1} CPU s of Postgres per million (without events {plain:.1})");
+        let ratio = with / plain;
         Line::new(name, measured)
             .ratio(ratio)
             .target(format!("at most {most} of those without"), ratio <= most)
@@ -59,39 +82,48 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let devices = grouped(bench.sizes.devices);
     let p99 = latencies.at(0.99);
     let lines = vec![
-        compared("events: single notifications".to_owned(), &singles, MOST_SINGLES),
-        compared(format!("events: broadcast to {devices}"), &broadcast, MOST_BROADCAST),
+        compared("events: single notifications".to_owned(), logged, &singles, MOST_SINGLES),
+        compared(format!("events: broadcast to {devices}"), logged, &broadcast, MOST_BROADCAST),
+        compared(
+            "… and two webhooks, two tar pits, a stream: singles".to_owned(),
+            read,
+            &singles,
+            MOST_SINGLES,
+        ),
+        compared("… and the broadcast".to_owned(), read, &broadcast, MOST_BROADCAST),
         Line::new(format!("event to a client of another node at {RATE}/s"), latencies.text())
             .target(format!("p99 under {}", millis(MOST_P99)), p99 < MOST_P99),
     ];
     let facts = |runs: &[Run]| runs.iter().map(|run| run.facts(bench.sizes.singles)).collect::<Vec<_>>();
-    let facts = json!({ "without": facts(&without), "with": facts(&with), "latency": latencies.facts() });
+    let facts = json!({ "without": facts(without), "logged": facts(logged), "read": facts(read), "latency": latencies.facts() });
     Ok(Findings { lines, facts })
 }
 
 /// Singles, then a broadcast, on a database and a service of their own.
-async fn play_one(bench: &Bench, has_events: bool) -> anyhow::Result<Run> {
+async fn play_one(bench: &Bench, events: Events) -> anyhow::Result<Run> {
     let template = Template::of(apns::PLATFORM, bench.sizes.devices);
     let receivers = Receivers::start().await?;
     let folder = bench.folder.join("simulator");
     std::fs::create_dir_all(&folder)?;
-    let (settings, tables) = match has_events {
-        true => (&[][..], receivers.tables(&folder)?),
-        false => (OFF, String::new()),
+    let (settings, tables) = match events {
+        Events::Off => (OFF, String::new()),
+        Events::Logged => (&[][..], String::new()),
+        Events::Read => (&[][..], receivers.tables(&folder)?),
     };
     let stage = Stage::set_up_with(bench, template, Manner::COUNTS, settings, &tables).await?;
-    let mut tail = match has_events {
+    let mut tail = match events == Events::Read {
         true => Some(EventTail::start(stage.service.address(), stage.service.key()).await?),
         false => None,
     };
-    let manner = if has_events { ", with events" } else { "" };
+    let manner = events.name();
     let load = Load::new(&stage, bench.sizes.singles, "normal");
     let singles = play(bench, &stage, &load, manner).await?;
     bench.progress.begin(&format!("a broadcast{manner}"));
     let broadcast = Broadcast::run(&stage, bench.sizes.devices).await?;
-    let events = tail.as_mut().map(EventTail::latencies).transpose()?;
+    let tailed = tail.as_mut().map(EventTail::latencies).transpose()?;
     ensure!(
-        !has_events || (receivers.messages() > 0 && events.is_some_and(|events| !events.is_empty())),
+        events != Events::Read
+            || (receivers.messages() > 0 && tailed.is_some_and(|tailed| !tailed.is_empty())),
         "the webhooks or the stream got nothing"
     );
     drop(tail);

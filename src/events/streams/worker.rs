@@ -114,7 +114,7 @@ async fn read(shared: Arc<Shared>, app: Arc<App>, ring: Arc<Ring>) {
     loop {
         let end = *head.borrow_and_update();
         while ring.end() < end {
-            match shared.reader.page(&app, ring.end(), end, &filter, PAGE_EVENTS).await {
+            match shared.reader.newest_page(&app, ring.end(), end, &filter, PAGE_EVENTS).await {
                 Ok(page) => ring.push(page),
                 // After an outage of days: streams find out by a page of their own.
                 Err(ReadError::Expired { .. }) => ring.skip_to(end),

@@ -157,7 +157,7 @@ impl WebhookServices {
         // Only the day of this place matters: the reader checks that older ones are kept.
         let today = self.node_lease.clock().now().date_naive();
         let today = EventPlace::new(LogPosition { position: 0, day: today }, 0);
-        match self.reader.page(app, after, today, filter, limit).await {
+        match self.reader.newest_page(app, after, today, filter, limit).await {
             Ok(page) => Ok(Ok(page)),
             Err(ReadError::Expired { first_day }) => Ok(Err(first_day)),
             Err(ReadError::Store(error)) => Err(error),

@@ -80,6 +80,22 @@ pub(super) async fn erased_devices(conn: &mut Session, ids: &[i64]) -> Result<Ve
     Ok(erased.fetch_all(conn).await?)
 }
 
+/// Those of these devices that were erased after this notification was accepted. Without an erasure since, no device is looked for.
+pub(super) async fn erased_since(
+    conn: &mut Session,
+    ids: &[i64],
+    accepted: NotificationId,
+) -> Result<Vec<i64>, Error> {
+    // An hour: an erasure that was still under way when the notification was accepted has an earlier time.
+    let erased = sqlx::query_scalar!(
+        "select device_id from erased_devices
+         where exists (select from erased_devices where erased_at >= $2::timestamptz - interval '1 hour') and device_id = any($1)",
+        ids,
+        accepted.at()
+    );
+    Ok(erased.fetch_all(conn).await?)
+}
+
 /// Those of these users that were erased after the notification was accepted.
 async fn hidden_users(
     conn: &mut Session,

@@ -21,7 +21,7 @@ use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, Ref
 use crate::store::{Session, SessionPool};
 pub use attempts::{ATTEMPTS_MAX, LaneStop, RecordedAttempt, RecordedAttempts};
 pub use course::{CourseEnd, DeviceCourse, WaitingJob, course};
-pub use recorded::{ReceiptKey, ReceiptSummary, of_receipts, receipt_summaries};
+pub use recorded::{ListedReceipt, ReceiptKey, ReceiptSummary, listed_receipts};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 

@@ -1,6 +1,8 @@
 //! What became of the devices of some receipts, of any notifications of an app: for the event log.
 //!
-//! Each statement asks for one row at a time by its whole key, so that no plan scans (docs/queue.md#stable-plans).
+//! Each statement asks for one row at a time by its whole key, so that no plan scans (docs/queue.md#stable-plans). What can be missing
+//! only where users were erased or tokens were addressed is asked for as a whole before it is asked for device by device: a broadcast
+//! has no rows of either kind.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,9 +10,14 @@ use uuid::Uuid;
 
 use super::unfold::ReceiptRow;
 use super::{Delivery, DeliveryFilter, erased};
-use crate::domain::{AppId, DeliveryCounts, LaneId, NotificationId, References, UserId};
-use crate::store::events::ReceiptId;
+use crate::domain::{
+    AppId, DeliveryCounts, DeliveryStatus, DeviceDetail, LaneId, NotificationId, References, UserId,
+};
+use crate::store::events::{DEVICES_PER_FACT, ReceiptId};
 use crate::store::{Error, Session, erasures};
+
+/// A receipt of so many devices may be of a broadcast, so its targets are looked for as a whole first.
+const BROADCAST_DEVICES: usize = 8;
 
 /// A receipt by its whole key.
 pub type ReceiptKey = (NotificationId, ReceiptId);
@@ -30,75 +37,43 @@ pub struct ReceiptSummary {
     pub counts: DeliveryCounts,
 }
 
-/// Reads receipts of an app's notifications without their devices, in the order given. A receipt that is not kept any more is left out.
-///
-/// # Errors
-/// Postgres is out of reach.
-pub async fn receipt_summaries(
-    conn: &mut Session,
-    app: AppId,
-    receipts: &[ReceiptKey],
-) -> Result<Vec<ReceiptSummary>, Error> {
-    if receipts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (ids, numbers) = columns(receipts);
-    let rows = sqlx::query!(
-        r#"select w.notification_id as "notification_id!", w.receipt_id as "receipt_id!", r.lane_id, r.attempt, r.accepted,
-                  r.rejected, r.token_dead, r.expired, r.cancelled, r.unknown, n.label as "label?"
-           from unnest($1::uuid[], $2::bigint[]) with ordinality as w(notification_id, receipt_id, place)
-           cross join lateral (
-             select lane_id, attempt, accepted, rejected, token_dead, expired, cancelled, unknown from receipts
-             where notification_id = w.notification_id and receipt_id = w.receipt_id offset 0) r
-           left join lateral (
-             select label from notifications
-             where notification_id = w.notification_id and app_id = $3 offset 0) n on true
-           order by w.place"#,
-        &ids,
-        &numbers,
-        app.0
-    )
-    .fetch_all(conn)
-    .await?;
-    let count = |number: i16| u64::try_from(number).unwrap_or_default();
-    let summaries = rows.into_iter().map(|row| ReceiptSummary {
-        key: (NotificationId(row.notification_id), ReceiptId(row.receipt_id)),
-        label: row.label,
-        lane: LaneId(row.lane_id),
-        attempt: u16::try_from(row.attempt).unwrap_or_default(),
-        counts: DeliveryCounts {
-            pending: 0,
-            accepted: count(row.accepted),
-            unknown: count(row.unknown),
-            rejected: count(row.rejected),
-            token_dead: count(row.token_dead),
-            expired: count(row.expired),
-            cancelled: count(row.cancelled),
-        },
-    });
-    Ok(summaries.collect())
+/// A receipt with the deliveries that were asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ListedReceipt {
+    /// What all its devices share.
+    pub summary: ReceiptSummary,
+    /// Number of devices that the detail asks for.
+    pub asked: u64,
+    /// Their deliveries. None: the receipts before have too many devices.
+    pub devices: Option<Vec<Delivery>>,
 }
 
-/// The final outcomes of these receipts of an app that the filter lets pass, device by device; at most `most` of each receipt.
-/// Erased users and devices are hidden, as in the list of a notification's deliveries.
+/// Reads receipts of an app's notifications, in the order given, with the deliveries that `detail` asks for: of the first receipts that
+/// together have at most `most` of them, and always of the first one that has any. A receipt that is not kept any more is left out. Erased
+/// users and devices are hidden, as in the list of a notification's deliveries.
 ///
 /// # Errors
 /// Postgres is out of reach, or a row holds an unknown value.
-pub async fn of_receipts(
+pub async fn listed_receipts(
     conn: &mut Session,
     app: AppId,
     receipts: &[ReceiptKey],
-    filter: &DeliveryFilter,
-    most: usize,
-) -> Result<HashMap<ReceiptKey, Vec<Delivery>>, Error> {
+    detail: DeviceDetail,
+    most: u64,
+) -> Result<Vec<ListedReceipt>, Error> {
     if receipts.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
-    let mut found = Vec::new();
-    for (key, row) in rows(conn, receipts).await? {
-        let mut items = Vec::new();
-        row.unfold(0, filter, most, &mut items)?;
-        found.extend(items.into_iter().map(|item| (key, item)));
+    let filter = DeliveryFilter { statuses: statuses(detail), ..DeliveryFilter::default() };
+    let (mut listed, mut found) = (Vec::new(), Vec::new());
+    for (summary, asked, row) in rows(conn, app, receipts, detail, most).await? {
+        let mut devices = Vec::new();
+        if let Some(row) = &row {
+            row.unfold(0, &filter, DEVICES_PER_FACT as usize, &mut devices)?;
+        }
+        found.extend(devices.into_iter().map(|delivery| (summary.key, delivery)));
+        let devices = (row.is_some() || asked == 0).then(Vec::new);
+        listed.push(ListedReceipt { summary, asked, devices });
     }
     add_addressing(conn, &mut found).await?;
     hide_erased(conn, app, &mut found).await?;
@@ -106,48 +81,123 @@ pub async fn of_receipts(
     for (key, delivery) in found {
         by_receipt.entry(key).or_default().push(delivery);
     }
-    Ok(by_receipt)
+    for receipt in &mut listed {
+        if let (Some(devices), Some(of)) = (&mut receipt.devices, by_receipt.remove(&receipt.summary.key)) {
+            *devices = of;
+        }
+    }
+    Ok(listed)
 }
 
-async fn rows(conn: &mut Session, receipts: &[ReceiptKey]) -> Result<Vec<(ReceiptKey, ReceiptRow)>, Error> {
+/// The outcomes that are listed; empty: all.
+fn statuses(detail: DeviceDetail) -> Vec<DeliveryStatus> {
+    let ended = DeliveryStatus::ALL.iter().copied();
+    match detail {
+        DeviceDetail::All | DeviceDetail::None => Vec::new(),
+        DeviceDetail::Failed => ended.filter(|status| *status != DeliveryStatus::Accepted).collect(),
+    }
+}
+
+type SummaryAndRow = (ReceiptSummary, u64, Option<ReceiptRow>);
+
+/// Summaries, how many devices are asked for, and the lists of those that are within the bound.
+async fn rows(
+    conn: &mut Session,
+    app: AppId,
+    receipts: &[ReceiptKey],
+    detail: DeviceDetail,
+    most: u64,
+) -> Result<Vec<SummaryAndRow>, Error> {
     let (ids, numbers) = columns(receipts);
     let rows = sqlx::query!(
-        r#"select w.notification_id as "notification_id!", r.receipt_id, r.lane_id, r.recorded_at, r.attempt, r.devices,
-                  r.outcomes, r.reasons as "reasons: Vec<Option<String>>", r.reason_indexes, r.last_reason,
-                  r.provider_ids as "provider_ids: Vec<Option<String>>"
-           from unnest($1::uuid[], $2::bigint[]) as w(notification_id, receipt_id)
-           cross join lateral (
-             select receipt_id, lane_id, recorded_at, attempt, devices, outcomes, reasons, reason_indexes, last_reason,
-                    provider_ids
-             from receipts where notification_id = w.notification_id and receipt_id = w.receipt_id offset 0) r"#,
+        r#"
+        with found as (
+          select w.place, w.notification_id, r.*, n.label,
+                 case when $4 then accepted else 0 end
+                   + case when $5 then rejected + token_dead + expired + cancelled + unknown else 0 end as asked
+          from unnest($1::uuid[], $2::bigint[]) with ordinality as w(notification_id, receipt, place)
+          cross join lateral (
+            select receipt_id, lane_id, recorded_at, attempt, accepted, rejected, token_dead, expired, cancelled, unknown, devices,
+                   outcomes, reasons, reason_indexes, last_reason, provider_ids
+            from receipts where notification_id = w.notification_id and receipt_id = w.receipt offset 0) r
+          left join lateral (
+            select label from notifications
+            where notification_id = w.notification_id and app_id = $3 offset 0) n on true),
+        summed as (select *, sum(asked) over (order by place rows unbounded preceding) as total from found),
+        -- Lists are read from their compressed form only where they are wanted.
+        bounded as (select *, asked > 0 and (total = asked or total <= $6) as is_listed from summed)
+        select notification_id as "notification_id!", receipt_id, lane_id, recorded_at, attempt, accepted, rejected, token_dead,
+               expired, cancelled, unknown, label as "label?", asked as "asked!", is_listed as "is_listed!",
+               case when is_listed then devices end as devices, case when is_listed then outcomes end as outcomes,
+               case when is_listed then reasons end as "reasons: Vec<Option<String>>",
+               case when is_listed then reason_indexes end as reason_indexes, last_reason,
+               case when is_listed then provider_ids end as "provider_ids: Vec<Option<String>>"
+        from bounded order by place
+        "#,
         &ids,
-        &numbers
+        &numbers,
+        app.0,
+        detail == DeviceDetail::All,
+        detail != DeviceDetail::None,
+        i64::try_from(most).unwrap_or(i64::MAX)
     )
     .fetch_all(conn)
     .await?;
+    let count = |number: i16| u64::try_from(number).unwrap_or_default();
     let rows = rows.into_iter().map(|row| {
-        let key = (NotificationId(row.notification_id), ReceiptId(row.receipt_id));
-        let row = ReceiptRow {
+        let summary = ReceiptSummary {
+            key: (NotificationId(row.notification_id), ReceiptId(row.receipt_id)),
+            label: row.label,
+            lane: LaneId(row.lane_id),
+            attempt: u16::try_from(row.attempt).unwrap_or_default(),
+            counts: DeliveryCounts {
+                pending: 0,
+                accepted: count(row.accepted),
+                unknown: count(row.unknown),
+                rejected: count(row.rejected),
+                token_dead: count(row.token_dead),
+                expired: count(row.expired),
+                cancelled: count(row.cancelled),
+            },
+        };
+        let listed = row.is_listed.then(|| ReceiptRow {
             receipt_id: row.receipt_id,
             lane_id: row.lane_id,
             recorded_at: row.recorded_at,
             attempt: row.attempt,
-            devices: row.devices,
-            outcomes: row.outcomes,
+            devices: row.devices.unwrap_or_default(),
+            outcomes: row.outcomes.unwrap_or_default(),
             reasons: row.reasons,
             reason_indexes: row.reason_indexes,
             last_reason: row.last_reason,
             provider_ids: row.provider_ids,
-        };
-        (key, row)
+        });
+        (summary, u64::try_from(row.asked).unwrap_or_default(), listed)
     });
     Ok(rows.collect())
 }
 
-/// Adds how each device was addressed.
+/// Adds how each device was addressed. The targets of a broadcast are not in a table: of a receipt with many devices it is asked first if its
+/// notification has any.
 async fn add_addressing(conn: &mut Session, found: &mut [(ReceiptKey, Delivery)]) -> Result<(), Error> {
-    let (ids, devices): (Vec<Uuid>, Vec<i64>) =
-        found.iter().map(|((id, _), delivery)| (id.0, delivery.device.0)).unzip();
+    let mut sizes: HashMap<NotificationId, usize> = HashMap::new();
+    for ((id, _), _) in found.iter() {
+        *sizes.entry(*id).or_default() += 1;
+    }
+    let large =
+        sizes.iter().filter(|(_, devices)| **devices >= BROADCAST_DEVICES).map(|(id, _)| id.0).collect();
+    let untargeted = without_targets(conn, large).await?;
+    let (mut places, mut ids, mut devices) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, ((id, _), delivery)) in found.iter().enumerate() {
+        if !untargeted.contains(&id.0) {
+            places.push(place);
+            ids.push(id.0);
+            devices.push(delivery.device.0);
+        }
+    }
+    if places.is_empty() {
+        return Ok(());
+    }
     let rows = sqlx::query!(
         r#"select w.place as "place!", t.user_id, t.reference, t.platform
            from unnest($1::uuid[], $2::bigint[]) with ordinality as w(notification_id, device_id, place)
@@ -160,13 +210,26 @@ async fn add_addressing(conn: &mut Session, found: &mut [(ReceiptKey, Delivery)]
     .fetch_all(conn)
     .await?;
     for row in rows {
-        let place = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
-        let Some((_, delivery)) = found.get_mut(place) else { continue };
+        let place = usize::try_from(row.place - 1).ok().and_then(|place| places.get(place));
+        let Some((_, delivery)) = place.and_then(|place| found.get_mut(*place)) else { continue };
         delivery.user = row.user_id.map(UserId::stored);
         delivery.references = References::from_stored(row.reference.as_deref());
         delivery.written_platform = row.platform;
     }
     Ok(())
+}
+
+/// Those of these notifications that have no row in `targets`.
+async fn without_targets(conn: &mut Session, ids: Vec<Uuid>) -> Result<HashSet<Uuid>, Error> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = sqlx::query_scalar!(
+        r#"select id as "id!" from unnest($1::uuid[]) as id
+           where not exists (select from targets where notification_id = id offset 0)"#,
+        &ids
+    );
+    Ok(rows.fetch_all(conn).await?.into_iter().collect())
 }
 
 /// Read last, so that an erasure that was committed before is seen.
@@ -175,8 +238,9 @@ async fn hide_erased(
     app: AppId,
     found: &mut [(ReceiptKey, Delivery)],
 ) -> Result<(), Error> {
+    let Some(oldest) = found.iter().map(|((id, _), _)| *id).min() else { return Ok(()) };
     let devices: Vec<i64> = found.iter().map(|(_, delivery)| delivery.device.0).collect();
-    let devices: HashSet<i64> = erased::erased_devices(conn, &devices).await?.into_iter().collect();
+    let devices: HashSet<i64> = erased::erased_since(conn, &devices, oldest).await?.into_iter().collect();
     let named = found.iter().filter_map(|((id, _), delivery)| Some((*id, delivery.user.clone()?))).collect();
     let users = erasures::erased_among(conn, app, named).await?;
     for ((id, _), delivery) in found {

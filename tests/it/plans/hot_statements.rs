@@ -2,9 +2,9 @@
 
 use bit_vec::BitVec;
 use pushpost::domain::{
-    AppId, Certainty, Class, CleanupCriteria, DeviceId, DeviceToken, DottedVersion, EnvironmentProof,
-    FanOutPart, IdempotencyKey, JobId, KeyId, Kind, LaneId, NodeId, NotificationId, Priority, Reason,
-    ShareLimit, Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
+    AppId, Certainty, Class, CleanupCriteria, DeviceDetail, DeviceId, DeviceToken, DottedVersion,
+    EnvironmentProof, FanOutPart, IdempotencyKey, JobId, KeyId, Kind, LaneId, NodeId, NotificationId,
+    Priority, Reason, ShareLimit, Source, SubscriptionTerm, TokenVerdict, TopicName, UserId,
 };
 use pushpost::provider::{apns, fcm};
 use pushpost::store::fan_outs::PageDevices;
@@ -146,9 +146,7 @@ async fn read_events(conn: &mut Session) {
     let long_ago = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000);
     events::since(conn, app, long_ago).await.unwrap();
     let receipts = [(id, events::ReceiptId(1)), (id, events::ReceiptId(2))];
-    deliveries::receipt_summaries(conn, app, &receipts).await.unwrap();
-    let filter = deliveries::DeliveryFilter::default();
-    deliveries::of_receipts(conn, app, &receipts, &filter, 500).await.unwrap();
+    deliveries::listed_receipts(conn, app, &receipts, DeviceDetail::All, 500).await.unwrap();
     events::ended(conn, app, &[id]).await.unwrap();
     events::devices(conn, app, &[DeviceId(1), DeviceId(2)]).await.unwrap();
     keys::still_valid(conn, &[KeyId::random()]).await.unwrap();
