@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use super::candidates::{Candidate, Candidates, candidates};
+use super::candidates::{Candidate, candidates};
 use super::event::{Event, EventData};
 use super::filter::EventFilter;
 use super::recent::{ReadEvent, Reading, RecentEvents};
@@ -16,10 +16,9 @@ use super::rendering::render;
 use crate::domain::{App, DeviceDetail, EventPlace, EventType, InstallationKey, NotificationId};
 use crate::store::{self, Session, SessionPool};
 
-/// Entries of the log that a page reads at most.
-const PAGE_ENTRIES: i64 = 200;
-/// Entries that a page reads where each has so many devices that few fit into it.
-const PAGE_ENTRIES_MIN: i64 = 8;
+/// Entries of the log that a page reads, one step after the other until there are enough events: an entry has up to hundreds of them,
+/// or none that the filter lets pass.
+const PAGE_ENTRIES: [i64; 3] = [8, 32, 160];
 /// Devices that the events of a page list at most, unless its first event alone has more. So a page has about 200 KB,
 /// which is what a client that reads nothing keeps in memory.
 const PAGE_DEVICES: u64 = 500;
@@ -170,21 +169,26 @@ impl EventReader {
         sharing: Sharing,
     ) -> Result<EventPage, ReadError> {
         let reading = self.recent.reading(app.id, filter.devices);
-        let fitting = PAGE_DEVICES / reading.devices_per_event();
-        let entries_max =
-            i64::try_from(fitting).unwrap_or(PAGE_ENTRIES).clamp(PAGE_ENTRIES_MIN, PAGE_ENTRIES);
+        let fitting =
+            usize::try_from(PAGE_DEVICES / reading.devices_per_event()).unwrap_or(usize::MAX).max(1);
         let mut conn = self.session().await?;
-        let entries = store::events::page(&mut conn, app.id, after.before_row(), entries_max).await?;
+        let (mut items, mut next, mut is_last) = (Vec::new(), after, false);
+        for entries_max in PAGE_ENTRIES {
+            let entries = store::events::page(&mut conn, app.id, next.before_row(), entries_max).await?;
+            let is_end = i64::try_from(entries.len()).unwrap_or_default() < entries_max;
+            let more = candidates(entries, after, filter, limit - items.len());
+            items.extend(more.items);
+            next = next.max(more.reached.unwrap_or(after));
+            is_last = is_end && !more.is_cut;
+            if is_end || more.is_cut || items.len() >= limit.min(fitting) {
+                break;
+            }
+        }
         if after.day() < head.day() {
             still_kept(&mut conn, after).await?;
         }
-        let is_end = i64::try_from(entries.len()).unwrap_or_default() < entries_max;
-        let Candidates { items, reached, is_cut } = candidates(entries, after, filter, limit);
-        let mut next = reached.unwrap_or(after).max(after);
-        let mut is_last = is_end && !is_cut;
-        let step = usize::try_from(fitting).unwrap_or(usize::MAX).max(1);
         let read =
-            self.read_events(&mut conn, app, &items, filter.devices, (step, sharing, &reading)).await?;
+            self.read_events(&mut conn, app, &items, filter.devices, (fitting, sharing, &reading)).await?;
         drop(conn);
         if read.len() < items.len() {
             next = read.len().checked_sub(1).map_or(next, |last| items[last].place);
