@@ -10,7 +10,7 @@ use super::dashboard;
 use super::error::ProblemCode;
 use crate::events::tell_action;
 use crate::store::SessionPool;
-use crate::telemetry::AuditedAction;
+use crate::telemetry::{AuditedAction, UNKNOWN_KEY};
 
 /// The operators' calls that change something: method, route and the action's name.
 const ACTIONS: &[(&str, &str, &str)] = &[
@@ -94,15 +94,15 @@ impl PendingAction {
 }
 
 impl EndedAction {
-    /// Logs the action, if a key was recognised, and tells the event log of the key's app. A try to log in is logged without a
-    /// key too. It is told to no app, because anyone can try.
+    /// Logs the action, if an operator's key was recognised, and tells the event log of the key's app. A try to log in is logged
+    /// without such a key too. It is told to no app, because anyone can try; an app's publishable key is known to anyone too.
     pub(super) async fn log(&self, events: Option<&SessionPool>, caller: &CallerNote) {
         let PendingAction { name, object, via } = &self.action;
-        let known = caller.get();
+        let known = caller.get().filter(|_| caller.has_secret_key());
         if known.is_none() && *name != SESSION_START {
             return;
         }
-        let key = known.map_or_else(|| "unknown".to_owned(), |(_, key)| key.to_string());
+        let key = known.map_or_else(|| UNKNOWN_KEY.to_owned(), |(_, key)| key.to_string());
         let action = AuditedAction {
             key: &key,
             app: known.map(|(app, _)| app.name.as_str()),

@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use super::AUDIT_TARGET;
 
+/// In place of a key: the request had none that an operator may have.
+pub const UNKNOWN_KEY: &str = "unknown";
+
 /// An operator's action that has ended.
 #[derive(Clone, Debug)]
 pub struct AuditedAction<'a> {
-    /// The id of the key that it was asked with, or `cli` for a command on the database.
+    /// The id of the key that it was asked with, [`UNKNOWN_KEY`], or `cli` for a command on the database.
     pub key: &'a str,
     /// The app that it concerns, where it is of one.
     pub app: Option<&'a str>,

@@ -1,5 +1,6 @@
 //! One burst is one line: a message that is repeated for one lane or route is written once a second, and says how many lines of it
-//! were left out (`suppressed`). Pure, but for the reading of an event.
+//! were left out (`suppressed`). So are audit lines of requests without an operator's key, by their result, because anyone can cause
+//! them. Pure, but for the reading of an event.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -9,16 +10,17 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
+use super::audit::UNKNOWN_KEY;
 use super::{ATTEMPT_TARGET, AUDIT_TARGET};
 
 /// A message of one lane or route is written once in this time.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// What is the same in all lines of a burst: the place in the code, and the lane or route.
+/// What is the same in all lines of a burst: the place in the code, and the lane, the route or the result.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct BurstKey(Identifier, String);
 
-/// The bursts that are under way. There are at most as many as messages times lanes and routes.
+/// The bursts that are under way. There are at most as many as messages times lanes, routes and results.
 #[derive(Debug, Default)]
 pub(super) struct Bursts(HashMap<BurstKey, Burst>);
 
@@ -34,32 +36,45 @@ struct Burst {
 
 impl BurstKey {
     /// None: each such line is written. These are lines without a lane or route, lines for developers, and lines about single
-    /// attempts and actions.
+    /// attempts and operators' actions.
     pub(super) fn of(event: &Event<'_>) -> Option<Self> {
         let metadata = event.metadata();
-        let is_single = [ATTEMPT_TARGET, AUDIT_TARGET].contains(&metadata.target());
-        if is_single || *metadata.level() > Level::INFO {
+        if metadata.target() == ATTEMPT_TARGET || *metadata.level() > Level::INFO {
             return None;
         }
-        let mut place = Place(None);
-        event.record(&mut place);
-        Some(Self(metadata.callsite(), place.0?))
+        let mut subject = Subject::default();
+        event.record(&mut subject);
+        let repeated = match metadata.target() {
+            AUDIT_TARGET => subject.result.filter(|_| subject.is_of_unknown_key),
+            _ => subject.place,
+        };
+        Some(Self(metadata.callsite(), repeated?))
     }
 }
 
-/// Finds the lane or the route of an event.
-struct Place(Option<String>);
+/// Finds what an event is about.
+#[derive(Default)]
+struct Subject {
+    /// The lane or the route.
+    place: Option<String>,
+    /// What came of an action.
+    result: Option<String>,
+    is_of_unknown_key: bool,
+}
 
-impl Visit for Place {
+impl Visit for Subject {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if matches!(field.name(), "lane" | "route") {
-            self.0 = Some(value.to_owned());
+        match field.name() {
+            "lane" | "route" => self.place = Some(value.to_owned()),
+            "result" => self.result = Some(value.to_owned()),
+            "key" => self.is_of_unknown_key = value == UNKNOWN_KEY,
+            _ => {}
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if matches!(field.name(), "lane" | "route") {
-            self.0 = Some(format!("{value:?}"));
+            self.place = Some(format!("{value:?}"));
         }
     }
 }

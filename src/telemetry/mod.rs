@@ -26,7 +26,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub use audit::AuditedAction;
+pub use audit::{AuditedAction, UNKNOWN_KEY};
 pub use levels::BadLevels;
 use line_format::LineFormat;
 pub use line_format::set_node;

@@ -7,7 +7,7 @@ use pushpost_testkit::json::assert_problem;
 use pushpost_testkit::processes::TestProcess;
 use pushpost_testkit::request::service_without_workers;
 use pushpost_testkit::service::TestService;
-use pushpost_testkit::wait::until;
+use pushpost_testkit::wait::{until, until_some};
 use serde_json::{Value, json};
 
 use super::{Browser, SESSION, apps_of};
@@ -171,6 +171,56 @@ async fn a_cookie_holds_on_every_node_until_its_key_is_revoked() {
             .await;
     }
     service.stop_undecided().await;
+}
+
+/// How many lines of the audit have this result, and how many lines they say were left out.
+fn lines_and_suppressed(audit: &[Value], result: &str) -> (u64, u64) {
+    let of_result: Vec<_> = audit.iter().filter(|line| line["result"] == result).collect();
+    assert!(of_result.iter().all(|line| line["key"] == "unknown" && line.get("app").is_none()), "{audit:#?}");
+    let suppressed = of_result.iter().filter_map(|line| line["suppressed"].as_u64()).sum();
+    (of_result.len() as u64, suppressed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_without_an_operators_key_are_few_lines_of_the_audit_and_no_events() {
+    const TRIES: u64 = 60;
+    let mut process = TestProcess::create().await;
+    process.variable("PUSHPOST__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    process.variable("PUSHPOST_LOG_FORMAT", "json");
+    process.serve().await;
+    let (phone, admin) = (process.key("register").await, process.key("admin").await);
+    let from =
+        |host: u64| Browser::at(process.url("")).sends("x-forwarded-for", &format!("198.51.100.{host}"));
+    for host in 0..TRIES {
+        assert_eq!(from(host).log_in(&phone).await.status, 403, "each address has tries of its own");
+        assert_eq!(from(host).log_in("pushpost_sk_x").await.status, 401);
+        assert_eq!(from(host).sends("origin", "https://evil.example").log_in(&phone).await.status, 403);
+    }
+    let post = http::Method::POST;
+    assert_eq!(process.ask(post.clone(), "/v1/admin/lanes/fcm/pause", &phone, None).await.status, 403);
+    assert_eq!(process.ask(post, "/v1/admin/lanes/fcm/resume", &admin, None).await.status, 200);
+    let told = until_some("the action of the operator is told", async || {
+        let page = process.ask(http::Method::GET, "/v1/events?type=admin.action", &admin, None).await;
+        let actions: Vec<_> = page.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["data"]["action"].clone())
+            .collect();
+        actions.contains(&json!("lane.resume")).then_some(actions)
+    })
+    .await;
+    assert!(!told.contains(&json!("session.start")) && !told.contains(&json!("lane.pause")), "{told:?}");
+    assert!(process.stop().await.success());
+    let log = process.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let audit: Vec<Value> = lines.filter(|line| line["action"] == "session.start").collect();
+    for result in ["missing_scope", "unauthenticated", "cross_site"] {
+        let (written, suppressed) = lines_and_suppressed(&audit, result);
+        assert_eq!(written + suppressed, TRIES, "{result}: {audit:#?}");
+        assert!(suppressed > 0, "{result}: {audit:#?}");
+    }
+    assert!(!log.contains("lane.pause"), "a phone's key is no operator's");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
