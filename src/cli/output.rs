@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Write as _};
 
 use anyhow::Context as _;
 
+use crate::domain::printable;
+
 /// Writes one line. A closed pipe, as `head` leaves it, is no failure.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     line_to_reader(text).map(|_| ())
@@ -19,8 +21,10 @@ pub(super) fn line_to_reader(text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// A table as text. Each column is as wide as its widest cell.
+/// A table as text. Each column is as wide as its widest cell. What can't be seen of a cell is left out.
 pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<_> =
+        rows.iter().map(|row| row.each_ref().map(|cell| printable(cell).collect::<String>())).collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([titles[column].chars().count()]).max().unwrap_or(0)
@@ -67,6 +71,8 @@ mod tests {
             ["bbb".to_owned(), String::new(), String::new()],
         ];
         assert_eq!(super::table(["ID", "NAME", "END"], &rows), "ID   NAME     END\na    ünïcode  x\nbbb");
+        let odd = [["a\u{1b}[2J\u{202e}b\nc".to_owned(), "d".to_owned()]];
+        assert_eq!(super::table(["ID", "X"], &odd), "ID       X\na[2Jb c  d");
     }
 
     #[test]

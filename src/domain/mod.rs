@@ -29,6 +29,7 @@ mod origin;
 mod outcome;
 pub mod pem;
 mod platform;
+mod printable;
 mod reason;
 mod receipt;
 mod retry;
@@ -83,6 +84,7 @@ pub use objective::{OBJECTIVE_PERCENT, OBJECTIVE_TIME, has_objective};
 pub use origin::{BadOrigin, Origin};
 pub use outcome::{Certainty, FailureDomain, LaneCause, MinDelay, MisconfigurationScope, Outcome};
 pub use platform::{Environment, Environments, LaneKey, Platform, PlatformFacts, Platforms};
+pub use printable::printable;
 pub use reason::{PushpostReason, Reason};
 pub use receipt::{OutcomeByte, ReceiptReasons, storable_provider_id};
 pub use retry::RetryPolicy;
@@ -102,6 +104,6 @@ pub use user_token::{
 pub use webhook::{
     AddressGuard, BadWebhookName, BadWebhookSecret, FAILING_FAILURES, MessageFocus, MessageKind, Movement,
     NextStep, RefusedAddress, WebhookChange, WebhookName, WebhookOutcome, WebhookProgress,
-    WebhookRetryPolicy, WebhookSecret, sign,
+    WebhookRetryPolicy, WebhookSecret, is_host_name, is_host_of_urls, sign,
 };
 pub use whole_number::{BadWholeNumber, as_whole_number, parse_whole_number};

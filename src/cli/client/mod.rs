@@ -98,7 +98,7 @@ impl ServiceClient {
         self.ask(Method::GET, path, None).await
     }
 
-    /// Posts a body, or none, and returns the JSON of the answer. Nothing is repeated.
+    /// Posts a body, or none, and returns the JSON of the answer; null: the answer has no body. Nothing is repeated.
     ///
     /// # Errors
     /// As [`Self::get`].
@@ -111,6 +111,9 @@ impl ServiceClient {
         let exchange = timeout(TIMEOUT, self.exchange(method, &url, body));
         let answered = progress::watched("waiting for the service", exchange).await;
         let answer = answered.map_err(|_| failures::overdue(&self.base, TIMEOUT))??;
+        if answer.status == StatusCode::ACCEPTED && answer.body.is_empty() {
+            return Ok(Value::Null);
+        }
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|_| failures::foreign(&self.base, &answer));
         }

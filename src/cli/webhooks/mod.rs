@@ -2,21 +2,27 @@
 //! HTTP but for `listen`.
 
 mod listen;
+mod rotate;
+mod set_aside;
+mod shown;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{ServiceArgs, ServiceClient};
 use super::command_error::CommandError;
 use super::output;
+use crate::domain::printable;
 use listen::ListenArgs;
+use rotate::RotateArgs;
+use set_aside::{RetryEventArgs, SetAsideArgs};
+use shown::{ShownAttempt, ShownWebhook, table};
 
 const WEBHOOKS: &str = "/v1/admin/webhooks";
 /// Attempts that are shown.
 const ATTEMPTS: u16 = 50;
 
-/// Show the webhooks, and test, pause, resume, retry or replay one, over HTTP; exit code 2 if a webhook is not active
+/// Show the webhooks, and test, pause, resume, retry, replay or rotate one, over HTTP; exit code 2 if a webhook is not active
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct WebhooksArgs {
@@ -35,6 +41,9 @@ enum WebhooksCommand {
     Resume(ResumeArgs),
     Retry(RetryArgs),
     Replay(ReplayArgs),
+    SetAside(SetAsideArgs),
+    RetryEvent(RetryEventArgs),
+    Rotate(RotateArgs),
     Listen(ListenArgs),
 }
 
@@ -91,8 +100,15 @@ struct RetryArgs {
 struct ReplayArgs {
     #[command(flatten)]
     webhook: WebhookArgs,
+    #[command(flatten)]
+    start: ReplayStart,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct ReplayStart {
     /// The id of the first event that is sent again
-    #[arg(long, value_name = "EVT", conflicts_with = "since", required_unless_present = "since")]
+    #[arg(long, value_name = "EVT")]
     from: Option<String>,
     /// Events that were logged at this time or later, such as 2026-12-01T09:00:00Z
     #[arg(long, value_name = "TIME")]
@@ -111,33 +127,6 @@ struct WebhookArgs {
     service: ServiceArgs,
 }
 
-/// What the table shows of a webhook.
-#[derive(Deserialize, Debug)]
-struct ShownWebhook {
-    id: String,
-    name: String,
-    source: String,
-    state: String,
-    why: Option<String>,
-    since: String,
-    lag_seconds: f64,
-    next_attempt_at: Option<String>,
-    set_aside: u64,
-}
-
-/// What the table shows of an attempt.
-#[derive(Deserialize, Debug)]
-struct ShownAttempt {
-    at: String,
-    message: String,
-    events: u64,
-    attempt: u64,
-    status: Option<u16>,
-    error: Option<String>,
-    elapsed_ms: u64,
-    response: String,
-}
-
 impl WebhooksArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         match self.command {
@@ -150,13 +139,16 @@ impl WebhooksArgs {
             Some(WebhooksCommand::Pause(PauseArgs { webhook })) => webhook.send("pause", None).await,
             Some(WebhooksCommand::Resume(ResumeArgs { webhook })) => webhook.send("resume", None).await,
             Some(WebhooksCommand::Retry(RetryArgs { webhook })) => webhook.send("retry", None).await,
-            Some(WebhooksCommand::Replay(ReplayArgs { webhook, from, since })) => {
-                let body = match from {
+            Some(WebhooksCommand::Replay(ReplayArgs { webhook, start })) => {
+                let body = match start.from {
                     Some(from) => json!({"from": from}),
-                    None => json!({"since": since}),
+                    None => json!({"since": start.since}),
                 };
                 webhook.send("replay", Some(body)).await
             }
+            Some(WebhooksCommand::SetAside(set_aside)) => set_aside.run().await,
+            Some(WebhooksCommand::RetryEvent(event)) => event.run().await,
+            Some(WebhooksCommand::Rotate(rotate)) => rotate.run().await,
             Some(WebhooksCommand::Listen(listen)) => listen.run().await,
         }
     }
@@ -212,7 +204,7 @@ impl WebhookArgs {
         if self.json {
             output::line(&answer.to_string())?;
         }
-        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        let text = |name: &str| printable(answer[name].as_str().unwrap_or_default()).collect::<String>();
         if !self.json {
             let status =
                 answer["status"].as_u64().map_or_else(|| "none".to_owned(), |status| status.to_string());
@@ -255,44 +247,4 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, CommandError>
 fn unreadable() -> CommandError {
     let failure = CommandError::failed("the answer of the service is no list of webhooks");
     failure.hint("the service may be of another version than this program")
-}
-
-fn table(webhooks: &[ShownWebhook]) -> String {
-    let rows: Vec<_> = webhooks.iter().map(ShownWebhook::as_row).collect();
-    output::table(["NAME", "SOURCE", "STATE", "LAG", "SET ASIDE", "NEXT ATTEMPT", "SINCE", "WHY"], &rows)
-}
-
-impl ShownWebhook {
-    fn as_row(&self) -> [String; 8] {
-        [
-            self.name.clone(),
-            self.source.clone(),
-            self.state.clone(),
-            if self.lag_seconds > 0.0 { output::age(self.lag_seconds) } else { String::new() },
-            output::grouped(self.set_aside),
-            self.next_attempt_at.clone().unwrap_or_default(),
-            self.since.clone(),
-            self.why.clone().unwrap_or_default(),
-        ]
-    }
-
-    fn in_words(&self) -> String {
-        let why = self.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-        format!("webhook {} is {}{why}", self.name, self.state)
-    }
-}
-
-impl ShownAttempt {
-    fn as_row(&self) -> [String; 8] {
-        [
-            self.at.clone(),
-            self.message.clone(),
-            output::grouped(self.events),
-            output::grouped(self.attempt),
-            self.status.map(|status| status.to_string()).unwrap_or_default(),
-            output::grouped(self.elapsed_ms),
-            self.error.clone().unwrap_or_default(),
-            self.response.clone(),
-        ]
-    }
 }
