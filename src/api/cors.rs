@@ -16,6 +16,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::auth::CallerNote;
+use super::dashboard::DashboardCall;
 use crate::domain::Origin;
 
 /// The calls that a `register` key may make.
@@ -55,7 +56,7 @@ pub(super) async fn mark(
     next: Next,
 ) -> Response {
     let is_preflight = requested_method(&request).is_some();
-    if !is_preflight && !is_call(request.uri().path(), request.method()) {
+    if !is_preflight && !is_call(&request) {
         return next.run(request).await;
     }
     let origin = listed(&origins, request.headers());
@@ -75,8 +76,14 @@ pub(super) async fn mark(
     response
 }
 
-fn is_call(path: &str, method: &Method) -> bool {
-    CALLS.iter().any(|call| *call == (path, method.clone()))
+fn is_call(request: &Request) -> bool {
+    let call = (request.uri().path(), request.method().clone());
+    !is_of_dashboard(request) && CALLS.contains(&call)
+}
+
+/// A call of the dashboard has the path of `/v1` by now. It is made with the session of its own pages alone.
+fn is_of_dashboard(request: &Request) -> bool {
+    request.extensions().get::<DashboardCall>().is_some()
 }
 
 /// The method that a preflight asks for, if a `register` key may make that call.
@@ -85,8 +92,8 @@ fn requested_method(request: &Request) -> Option<HeaderValue> {
     let path = request.uri().path();
     let is_requested =
         |call: &&(&str, Method)| call.0 == path && method.as_bytes() == call.1.as_str().as_bytes();
-    (request.method() == Method::OPTIONS && CALLS.iter().any(|call| is_requested(&call)))
-        .then(|| method.clone())
+    let is_preflight = request.method() == Method::OPTIONS && !is_of_dashboard(request);
+    (is_preflight && CALLS.iter().any(|call| is_requested(&call))).then(|| method.clone())
 }
 
 /// The request's origin, if it has exactly one and it is listed.

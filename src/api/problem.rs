@@ -215,7 +215,7 @@ struct ProblemSchema {
     limit: Option<u64>,
     /// From when on events are kept.
     oldest: Option<String>,
-    /// What a limit counts: `key`, `address`, `token` or `node`.
+    /// What a limit counts: `key`, `address`, `token`, `node`, `webhook` or `app`.
     per: Option<String>,
     /// What is wrong with a user token.
     #[schema(value_type = Option<schema_enums::UserTokenReason>)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::user_tokens::UserTokenSettings;
+use super::webhooks::WebhookLacks;
 use super::{cleanups, webhooks};
 use crate::domain::{CleanupSchedule, Platform};
 use crate::events::webhooks::DeclaredWebhooks;
@@ -60,7 +61,7 @@ impl AppSettings {
         let user_tokens = section.optional_section("user_tokens");
         let user_tokens = user_tokens.map(|section| UserTokenSettings::read(app, section));
         let cleanups = cleanups::read(&mut section, &providers.platforms());
-        let webhooks = webhooks::read(&mut section, reading.has_no_events);
+        let webhooks = webhooks::read(&mut section, reading.lacks);
         section.finish();
         let user_tokens = match user_tokens {
             None => None,
@@ -78,15 +79,15 @@ impl AppSettings {
 /// What was read of the apps so far.
 pub(super) struct AppReading {
     quotas: StatedQuotas,
-    /// The configuration keeps no events, so that no webhook could get any.
-    has_no_events: bool,
+    /// What webhooks would need and the configuration does not have.
+    lacks: WebhookLacks,
     /// The sections of providers that have no fault.
     pub(super) sections: Vec<ProviderSection>,
 }
 
 impl AppReading {
-    pub(super) fn new(has_no_events: bool) -> Self {
-        Self { quotas: StatedQuotas::default(), has_no_events, sections: Vec::new() }
+    pub(super) fn new(lacks: WebhookLacks) -> Self {
+        Self { quotas: StatedQuotas::default(), lacks, sections: Vec::new() }
     }
 }
 

@@ -46,6 +46,7 @@ use crate::provider::Providers;
 use crate::settings::tree::{self, Table};
 use crate::settings::{ConfigFault, ConfigFile, ContentHasher, ReadContext, Section};
 use app::{AppReading, ProviderSection};
+use webhooks::WebhookLacks;
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -131,7 +132,11 @@ impl Config {
         sections: &mut Vec<ProviderSection>,
     ) -> Self {
         let retention = RetentionSettings::read(root.section("retention"));
-        let reading = AppReading::new(retention.events.is_zero());
+        let webhooks = WebhookLimits::read(root.section("webhooks"));
+        let reading = AppReading::new(WebhookLacks {
+            events: retention.events.is_zero(),
+            networks: webhooks.allow_networks.is_empty(),
+        });
         let config = Self {
             server: ServerSettings::read(root.section("server")),
             network: NetworkSettings::read(root.section("network"), environment),
@@ -140,7 +145,7 @@ impl Config {
             limits: LimitSettings::read(root.section("limits")),
             retention,
             telemetry: TelemetrySettings::read(root.section("telemetry"), environment),
-            webhooks: WebhookLimits::read(root.section("webhooks")),
+            webhooks,
             apps: apps(&root.section("apps"), &providers, reading, sections),
             providers,
         };

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::domain::{EventTypes, Network, WebhookName, WebhookRetryPolicy, WebhookSecret, nearest};
+use crate::domain::{
+    EventTypes, Network, WebhookName, WebhookRetryPolicy, WebhookSecret, is_host_name, nearest,
+};
 use crate::events::DeviceDetail;
 use crate::events::webhooks::{
     BATCH_EVENTS_MAX, DeclaredWebhooks, SECRETS_MAX, WebhookSettings, WebhookTypes, WebhookUrl,
@@ -56,16 +58,25 @@ impl WebhookLimits {
     }
 }
 
+/// What the rest of the configuration does not have, so that some webhooks can't work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WebhookLacks {
+    /// It keeps no events, so that no webhook could get any.
+    pub(super) events: bool,
+    /// It allows no network, so that nothing could be reached by `http`.
+    pub(super) networks: bool,
+}
+
 /// Reads both keys of an app. None: one of them has a fault.
-pub(super) fn read(app: &mut Section<'_>, has_no_events: bool) -> Option<DeclaredWebhooks> {
+pub(super) fn read(app: &mut Section<'_>, lacks: WebhookLacks) -> Option<DeclaredWebhooks> {
     let sections = app.section_list("webhooks");
-    if has_no_events && !sections.is_empty() {
+    if lacks.events && !sections.is_empty() {
         app.fault("webhooks", "needs events, but retention.events is \"0s\"");
     }
     if sections.len() > WEBHOOKS_MAX {
         app.fault("webhooks", format!("has more than {WEBHOOKS_MAX} webhooks"));
     }
-    let read: Vec<_> = sections.into_iter().map(webhook).collect();
+    let read: Vec<_> = sections.into_iter().map(|section| webhook(section, lacks)).collect();
     let names: Vec<_> = read.iter().flatten().map(|webhook| &webhook.name).collect();
     if let Some(twice) = (1..names.len()).find(|index| names[..*index].contains(&names[*index])) {
         app.fault("webhooks", format!("two webhooks have the name \"{}\"", names[twice]));
@@ -74,11 +85,16 @@ pub(super) fn read(app: &mut Section<'_>, has_no_events: bool) -> Option<Declare
     Some(DeclaredWebhooks { webhooks: read.into_iter().collect::<Option<_>>()?, hosts })
 }
 
-fn webhook(mut section: Section<'_>) -> Option<WebhookSettings> {
+fn webhook(mut section: Section<'_>, lacks: WebhookLacks) -> Option<WebhookSettings> {
     let name = section.parsed("name", WebhookName::parse);
     let name = section.required("name", name);
     let url = section.parsed("url", WebhookUrl::parse);
     let url = section.required("url", url);
+    if lacks.networks
+        && let Some(url) = url.as_ref().filter(|url| !url.is_https())
+    {
+        section.fault("url", unreachable_by_http(url));
+    }
     let secrets = secrets(&mut section);
     let has_type = Cell::new(false);
     let types = section.parsed_list("types", |text| {
@@ -102,12 +118,22 @@ fn webhook(mut section: Section<'_>) -> Option<WebhookSettings> {
     Some(WebhookSettings {
         name: name?,
         url: url?,
-        secrets: secrets?,
+        secrets: secrets?.into(),
         types: types.and_then(Result::ok).unwrap_or_default(),
         devices: devices.unwrap_or_default(),
         batch_max: u16::try_from(batch_max).unwrap_or(BATCH_EVENTS_MAX),
         ca_file,
     })
+}
+
+/// The fault of an `http` URL while no network is allowed. It shows neither path nor query.
+fn unreachable_by_http(url: &WebhookUrl) -> String {
+    let network = url.address().map_or_else(|| "10.0.0.0/8".to_owned(), |address| address.to_string());
+    format!(
+        "http reaches networks of webhooks.allow_networks alone, which names none; use https, or set webhooks.allow_networks to the \
+         network of {}, such as [\"{network}\"]",
+        url.host()
+    )
 }
 
 /// The fault of a secret names the file or the list, never the text.
@@ -140,8 +166,6 @@ fn event_types(text: &str) -> Result<String, String> {
 
 /// A host name or an address, as URLs have it, without port.
 fn host(text: &str) -> Result<String, &'static str> {
-    let bracketed =
-        if text.contains(':') { format!("https://[{text}]/") } else { format!("https://{text}/") };
-    let url = WebhookUrl::parse(&bracketed).ok().filter(|url| url.host() == text.to_ascii_lowercase());
-    url.map(|url| url.host()).ok_or("must be host names or addresses, without scheme and port")
+    let fault = "must be host names or addresses, without scheme, port and wildcard";
+    if is_host_name(text) { Ok(text.to_ascii_lowercase()) } else { Err(fault) }
 }

@@ -34,7 +34,9 @@ impl DashboardCall {
         let Some(path) = request.uri().path().strip_prefix(PREFIX) else { return request };
         let path = if OWN.contains(&path) { format!("{PREFIX}{path}") } else { format!("/v1/{path}") };
         let (app, query) = take_app(request.uri().query().unwrap_or_default());
-        let header = request.headers().get(APP).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // Bytes beyond ASCII are in no name, so they choose an app that the session does not have.
+        let header =
+            request.headers().get(APP).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let whole = if query.is_empty() { path } else { format!("{path}?{query}") };
         // The parts of a valid URI are valid.
         if let Ok(whole) = whole.parse::<PathAndQuery>() {

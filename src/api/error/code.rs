@@ -94,6 +94,8 @@ problem_codes! {
     TooManyWebhooks "too_many_webhooks" CONFLICT "Too many webhooks",
     /// The app has a webhook of this name.
     WebhookExists "webhook_exists" CONFLICT "The webhook exists",
+    /// The webhook has as many secrets that sign as it may.
+    TooManySecrets "too_many_secrets" CONFLICT "Too many secrets",
     /// A request with the same idempotency key is under way.
     IdempotencyKeyInUse "idempotency_key_in_use" CONFLICT "The idempotency key is in use",
     /// A place in the event log that retention has passed.

@@ -10,7 +10,7 @@ mod texts;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
@@ -125,6 +125,14 @@ pub enum ApiError {
     /// The app has as many webhooks of the API as it may.
     #[error("too many webhooks")]
     TooManyWebhooks(usize),
+    /// The webhook has as many secrets that sign as it may.
+    #[error("too many secrets")]
+    TooManySecrets {
+        /// How many there may be.
+        limit: usize,
+        /// When the first of them ends.
+        expires_at: DateTime<Utc>,
+    },
     /// The app has a webhook of this name.
     #[error("the webhook exists")]
     WebhookExists,

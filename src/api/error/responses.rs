@@ -12,7 +12,7 @@ use super::ProblemCode::{
     BodyTooLarge, BodyTooSlow, CleanupRunning, DeclaredInConfiguration, EventsExpired, EventsOff,
     ForbiddenField, HeadersTooLarge, HostNotAllowed, IdempotencyKeyInUse, IdempotencyKeyReused, Internal,
     InvalidRequest, MissingScope, NotFound, NotRestorable, OutcomeUnknown, QueueFull, RateLimited,
-    ShuttingDown, TooManyItems, TooManyStreams, TooManyTargets, TooManyWebhooks, TopicClosed,
+    ShuttingDown, TooManyItems, TooManySecrets, TooManyStreams, TooManyTargets, TooManyWebhooks, TopicClosed,
     Unauthenticated, Unavailable, Unprocessable, UnsupportedMediaType, UrlTooLong, UserTokenInvalid,
     UserTokensNotConfigured, WebhookExists,
 };
@@ -100,7 +100,8 @@ problem_sets! {
     /// Problems of deleting a webhook that the API made.
     DeleteWebhookProblems: WITH_KEY, WITH_BODY, &[NotFound, DeclaredInConfiguration, OutcomeUnknown];
     /// Problems of giving such a webhook a new secret.
-    RotateWebhookProblems: WITH_KEY, WITH_BODY, &[NotFound, DeclaredInConfiguration, Unprocessable, OutcomeUnknown];
+    RotateWebhookProblems: WITH_KEY, WITH_BODY,
+        &[NotFound, DeclaredInConfiguration, TooManySecrets, Unprocessable, OutcomeUnknown];
     /// Problems of sending events to a webhook again.
     ReplayWebhookProblems: WITH_KEY, WITH_BODY, &[NotFound, EventsExpired, Unprocessable, OutcomeUnknown];
     /// Problems of `POST /v1/devices/import`.

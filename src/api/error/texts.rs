@@ -60,6 +60,16 @@ impl ApiError {
                 let detail = format!("An app may have at most {limit} webhooks that this API made.");
                 Problem::new(ProblemCode::TooManyWebhooks, detail).with("limit", limit)
             }
+            Self::TooManySecrets { limit, expires_at } => {
+                let ends = Timestamp(expires_at).to_string();
+                let detail = format!(
+                    "{limit} secrets sign already, and the first of the old ones ends at {ends}. `drop_oldest` ends the oldest \
+                     now, `keep_old` `0s` all old ones."
+                );
+                Problem::new(ProblemCode::TooManySecrets, detail)
+                    .with("limit", limit)
+                    .with("expires_at", ends)
+            }
             Self::NotRestorable => {
                 let detail = "The run quarantined nothing: it was a dry run, or it was refused.";
                 Problem::new(ProblemCode::NotRestorable, detail)
@@ -124,7 +134,8 @@ impl ApiError {
                 Problem::new(ProblemCode::EventsExpired, detail).with("oldest", oldest)
             }
             Self::RateLimited(RateExceeded { limit, scope, .. }) => {
-                let detail = format!("At most {limit} requests {}.", scope.in_words());
+                let plural = if limit == 1 { "" } else { "s" };
+                let detail = format!("At most {limit} request{plural} {}.", scope.in_words());
                 Problem::new(ProblemCode::RateLimited, detail)
                     .with("limit", limit)
                     .with("per", scope.as_str())

@@ -14,6 +14,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use crate::domain::{AppId, DeviceToken, KeyId, Network, TokenDigest};
+use crate::events::webhooks::{TESTS_OF_APP_MAX, TestRefused};
 use crate::registry::keys;
 use proxies::UntrustedProxies;
 use window::FixedWindows;
@@ -53,6 +54,10 @@ pub enum RateScope {
     UnknownKeys,
     /// Tries to log in to the dashboard from one address, per minute.
     Logins,
+    /// Tests of one webhook, at the same time.
+    WebhookTests,
+    /// Tests of the webhooks of one app, at the same time.
+    AppTests,
 }
 
 impl RateScope {
@@ -62,6 +67,8 @@ impl RateScope {
             Self::Key => "key",
             Self::Address | Self::UnknownKeys | Self::Logins => "address",
             Self::Token => "token",
+            Self::WebhookTests => "webhook",
+            Self::AppTests => "app",
         }
     }
 
@@ -73,6 +80,8 @@ impl RateScope {
             Self::Token => "a minute about one device token",
             Self::UnknownKeys => "a minute with unknown keys from one address",
             Self::Logins => "a minute to log in from one address",
+            Self::WebhookTests => "at the same time to test one webhook",
+            Self::AppTests => "at the same time to test webhooks of one app",
         }
     }
 }
@@ -80,7 +89,7 @@ impl RateScope {
 /// A request was refused, because a limit was reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RateExceeded {
-    /// Requests allowed per second or minute.
+    /// Requests allowed per second or minute, or at the same time.
     pub limit: u32,
     /// The limit that was reached.
     pub scope: RateScope,
@@ -92,6 +101,16 @@ impl RateExceeded {
     /// Whole seconds for `Retry-After`: rounded up, at least 1.
     pub fn retry_after_secs(&self) -> u64 {
         self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0 || self.wait.is_zero())
+    }
+}
+
+impl From<TestRefused> for RateExceeded {
+    fn from(refused: TestRefused) -> Self {
+        let (limit, scope) = match refused {
+            TestRefused::Webhook => (1, RateScope::WebhookTests),
+            TestRefused::App => (TESTS_OF_APP_MAX, RateScope::AppTests),
+        };
+        Self { limit, scope, wait: TestRefused::WAIT_MAX }
     }
 }
 

@@ -22,13 +22,13 @@ fn a_webhook_has_defaults_and_takes_its_own_values() {
     let plain = webhook(&format!("{WEBHOOK}{SECRETS}"));
     assert_eq!((plain.name.as_str(), plain.url.host().as_str()), ("backend", "b.example"));
     assert_eq!((plain.devices, plain.batch_max, plain.ca_file.is_some()), (DeviceDetail::All, 100, false));
-    assert_eq!(plain.secrets.iter().map(|secret| secret.hint()).collect::<Vec<_>>(), ["LaSw", "AAAA"]);
+    assert_eq!(plain.secrets.all().map(|secret| secret.hint()).collect::<Vec<_>>(), ["LaSw", "AAAA"]);
     assert!(plain.types.chosen.has(EventType::NotificationDone));
     assert!(!plain.types.chosen.has(EventType::LaneChanged));
     let own = webhook(&format!(
         "{WEBHOOK}{INLINE}types = [\"lane.*\", \"notification.done\"]\ndevices = \"none\"\nbatch_max = 1\nca_file = \"ca.pem\"\n"
     ));
-    assert_eq!((own.devices, own.batch_max, own.secrets.len()), (DeviceDetail::None, 1, 1));
+    assert_eq!((own.devices, own.batch_max, own.secrets.all().count()), (DeviceDetail::None, 1, 1));
     assert!(own.types.chosen.has(EventType::LaneChanged) && !own.types.chosen.has(EventType::DeviceRestored));
     assert!(own.ca_file.is_some());
     let shown = format!("{own:?}");
@@ -44,6 +44,34 @@ fn limits_and_hosts_are_read() {
     assert_eq!(config.webhooks.retry.disable_after, Duration::from_secs(3_600));
     assert_eq!(config.webhooks.retry.retry_after, [1, 2].map(Duration::from_secs));
     assert_eq!(config.apps["shop"].webhooks.hosts, ["b.example", "10.0.0.1", "::1"]);
+}
+
+#[test]
+fn a_host_is_one_name_or_address() {
+    for wrong in ["*", "*.example.com", "b.example:443", "[::1]", "127.1", "b..example", "b example", ""] {
+        let faults = faults(&format!("[apps.shop]\nwebhook_hosts = [\"b.example\", \"{wrong}\"]\n"), &[]);
+        assert_eq!(faults.len(), 1, "{wrong}: {faults:#?}");
+        assert!(faults[0].starts_with("pushpost.toml:2: apps.shop.webhook_hosts: "), "{faults:#?}");
+        assert!(faults[0].contains("without scheme, port and wildcard"), "{faults:#?}");
+    }
+}
+
+#[test]
+fn http_needs_a_network_that_is_allowed() {
+    let toml = |limits: &str, url: &str| {
+        format!("{limits}[apps.shop]\n[[apps.shop.webhooks]]\nname = \"a\"\nurl = \"{url}\"\n{INLINE}")
+    };
+    for (url, network) in
+        [("http://b.example/s3cret", "10.0.0.0/8"), ("http://127.0.0.1:9/s3cret", "127.0.0.1")]
+    {
+        let refused = faults(&toml("", url), &[]);
+        assert_eq!(refused.len(), 1, "{refused:#?}");
+        assert!(refused[0].starts_with("pushpost.toml:4: apps.shop.webhooks[0].url: "), "{refused:#?}");
+        assert!(refused[0].contains(&format!("such as [\"{network}\"]")), "{refused:#?}");
+        assert!(!refused[0].contains("s3cret"), "{refused:#?}");
+        Folder::new(&toml("[webhooks]\nallow_networks = [\"127.0.0.1\"]\n", url)).load(&[]).expect("allowed");
+    }
+    Folder::new(&toml("", "https://b.example/")).load(&[]).expect("https needs no network");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod address_guard;
 mod attempt_outcome;
+mod host_name;
 mod message_id;
 mod name;
 mod progress;
@@ -10,6 +11,7 @@ mod secret;
 
 pub use address_guard::{AddressGuard, RefusedAddress};
 pub use attempt_outcome::WebhookOutcome;
+pub use host_name::{is_host_name, is_host_of_urls};
 pub use message_id::MessageKind;
 pub use name::{BadWebhookName, WebhookName};
 pub use progress::{

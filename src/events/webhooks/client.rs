@@ -17,11 +17,11 @@ use tokio::time::{Instant, timeout};
 
 use super::connector::{Blocked, GuardedConnector};
 use super::url::WebhookUrl;
-use crate::domain::{AddressGuard, WebhookOutcome};
+use crate::domain::{AddressGuard, WebhookOutcome, printable};
 use crate::provider::retry_after;
 
 /// From the beginning of the connect to the end of the answer.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of an answer's body that are read at most.
 const BODY_BYTES_MAX: usize = 16 << 10;
 /// Characters of an answer's body that are kept.
@@ -121,7 +121,7 @@ impl WebhookClient {
             }
             Err(_) => failed(WebhookOutcome::TimedOut, "no answer within 15 s".to_owned()),
         };
-        let error = attempted.error.map(|text| text.chars().take(ERROR_CHARACTERS).collect());
+        let error = attempted.error.map(|text| printable(&text).take(ERROR_CHARACTERS).collect());
         Attempted { elapsed: began.elapsed(), error, ..attempted }
     }
 
@@ -208,12 +208,7 @@ async fn first_characters(answer: Response<Incoming>) -> Result<String, hyper::E
             break;
         }
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let spaced = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    Ok(spaced
-        .filter(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER)
-        .take(RESPONSE_CHARACTERS)
-        .collect())
+    Ok(printable(&String::from_utf8_lossy(&bytes)).take(RESPONSE_CHARACTERS).collect())
 }
 
 /// What an error without an answer means, with a text for operators.

@@ -8,9 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::SignedMessage;
-use crate::domain::{
-    EventPlace, InstallationKey, MessageKind, NotificationId, WebhookId, WebhookSecret, sign,
-};
+use super::settings::SigningSecrets;
+use crate::domain::{EventPlace, InstallationKey, MessageKind, NotificationId, WebhookId, sign};
 use crate::events::WrittenEvent;
 
 /// Bytes of a message's events at most, unless its only event is longer.
@@ -108,12 +107,12 @@ impl WebhookMessage {
     /// The message as it is posted at this time, by Postgres's clock.
     pub fn signed(
         &self,
-        secrets: &[WebhookSecret],
+        secrets: &SigningSecrets,
         now: DateTime<Utc>,
         traceparent: Option<String>,
     ) -> SignedMessage {
         let timestamp = now.timestamp();
-        let signature = sign(secrets, &self.id, timestamp, &self.body);
+        let signature = sign(secrets.at(now), &self.id, timestamp, &self.body);
         SignedMessage { id: self.id.clone(), timestamp, signature, body: self.body.clone(), traceparent }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::WebhookClient;
 use super::settings::WebhookSettings;
+use super::test_permits::TestPermits;
 use crate::domain::{AddressGuard, AppId, WebhookRetryPolicy};
 use crate::provider::transport::{TlsError, tls};
 use crate::store::webhooks::ClaimScope;
@@ -32,6 +33,7 @@ pub struct WebhookRegistry {
     clients: Mutex<HashMap<(AppId, String), (WebhookSettings, WebhookClient)>>,
     /// What `https` trusts without a `ca_file`, once it has been read.
     tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
+    tests: TestPermits,
     wake: Notify,
     /// When a message that failed here is due again; of several, the first.
     due_at: Mutex<Option<Instant>>,
@@ -53,6 +55,7 @@ impl WebhookRegistry {
             policy,
             clients: Mutex::default(),
             tls: Mutex::default(),
+            tests: TestPermits::default(),
             wake: Notify::new(),
             due_at: Mutex::default(),
         }
@@ -89,6 +92,11 @@ impl WebhookRegistry {
     /// Judges addresses before they are connected to.
     pub fn guard(&self) -> &AddressGuard {
         &self.guard
+    }
+
+    /// The tests that operators have under way.
+    pub fn tests(&self) -> &TestPermits {
+        &self.tests
     }
 
     /// What this node may lease.

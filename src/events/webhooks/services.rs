@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client::WebhookClient;
 use super::registry::{DeclaredWebhooks, WebhookRegistry};
-use super::settings::{WebhookSettings, WebhookTypes};
+use super::settings::{SigningSecrets, WebhookSettings, WebhookTypes};
 use super::url::WebhookUrl;
 use crate::domain::{App, AppId, EventPlace, InstallationKey, ServedApps, WebhookName, WebhookSecret};
 use crate::events::{DeviceDetail, EventReader};
@@ -145,11 +145,14 @@ pub async fn enter(
 /// The settings of a webhook that the API made. None: a later version stored them.
 pub fn stored_settings(stored: &StoredWebhook) -> Option<WebhookSettings> {
     let devices = stored.devices.as_deref()?;
-    let secrets = stored.secrets.iter().map(|(bytes, _)| WebhookSecret::from_bytes(bytes.clone()).ok());
+    let secrets = stored
+        .secrets
+        .iter()
+        .map(|(bytes, ends)| Some((WebhookSecret::from_bytes(bytes.clone()).ok()?, *ends)));
     Some(WebhookSettings {
         name: WebhookName::parse(&stored.name).ok()?,
         url: WebhookUrl::parse(stored.url.as_deref()?).ok()?,
-        secrets: secrets.collect::<Option<_>>()?,
+        secrets: SigningSecrets::new(secrets.collect::<Option<_>>()?),
         types: WebhookTypes::parse(stored.types.clone()?).ok()?,
         devices: DeviceDetail::ALL.iter().copied().find(|known| known.as_str() == devices)?,
         batch_max: stored.batch_max?.cast_unsigned(),

@@ -1,5 +1,7 @@
 //! What a webhook is: the same whether the configuration or the API made it.
 
+use chrono::{DateTime, Utc};
+
 use super::url::WebhookUrl;
 use crate::domain::{EventTypes, WebhookName, WebhookSecret};
 use crate::events::DeviceDetail;
@@ -17,8 +19,8 @@ pub struct WebhookSettings {
     pub name: WebhookName,
     /// Where messages are posted to.
     pub url: WebhookUrl,
-    /// One to three secrets, each of which signs every message.
-    pub secrets: Vec<WebhookSecret>,
+    /// What messages are signed with.
+    pub secrets: SigningSecrets,
     /// The types of the events.
     pub types: WebhookTypes,
     /// Which devices the events of deliveries name.
@@ -27,6 +29,35 @@ pub struct WebhookSettings {
     pub batch_max: u16,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<CaFile>,
+}
+
+/// One to three secrets, each of which signs every message until its time is over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SigningSecrets(Vec<(WebhookSecret, Option<DateTime<Utc>>)>);
+
+impl SigningSecrets {
+    /// Each with the time from which on it signs no more, by Postgres's clock. None: it signs on.
+    pub fn new(secrets: Vec<(WebhookSecret, Option<DateTime<Utc>>)>) -> Self {
+        Self(secrets)
+    }
+
+    /// Those that sign at this time, in their order.
+    pub fn at(&self, now: DateTime<Utc>) -> impl Iterator<Item = &WebhookSecret> {
+        let sign_on = self.0.iter().filter(move |(_, ends)| ends.is_none_or(|ends| ends > now));
+        sign_on.map(|(secret, _)| secret)
+    }
+
+    /// All of them, in their order, whether they still sign or not.
+    pub fn all(&self) -> impl Iterator<Item = &WebhookSecret> {
+        self.0.iter().map(|(secret, _)| secret)
+    }
+}
+
+impl From<Vec<WebhookSecret>> for SigningSecrets {
+    /// Secrets that sign on.
+    fn from(secrets: Vec<WebhookSecret>) -> Self {
+        Self(secrets.into_iter().map(|secret| (secret, None)).collect())
+    }
 }
 
 /// Types of events, and the names and patterns by which they were chosen.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use http::Uri;
 
+use crate::domain::is_host_of_urls;
+
 /// Longest URL, in bytes.
 const URL_MAX: usize = 2_000;
 
@@ -42,8 +44,9 @@ impl WebhookUrl {
         let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         let has_port = port.is_empty() || authority.port_u16().is_some_and(|port| port > 0);
         let is_web = matches!(uri.scheme_str(), Some("https" | "http"));
-        match is_web && has_port && !authority.host().is_empty() {
-            true => Ok(Self(uri)),
+        let url = Self(uri);
+        match is_web && has_port && is_host_of_urls(&url.host()) {
+            true => Ok(url),
             false => Err(BadWebhookUrl::Form),
         }
     }
@@ -114,6 +117,10 @@ mod tests {
             "https://h:x/",
             "https://h:0/",
             "https://é/",
+            "https://*/",
+            "https://*.example.com/",
+            "https://a..b/",
+            "https://a!/",
         ] {
             assert_eq!(WebhookUrl::parse(wrong), Err(BadWebhookUrl::Form), "{wrong}");
         }

@@ -1,7 +1,5 @@
 //! Webhooks that are made, changed and removed, and what operators do to their delivery.
 
-use chrono::{DateTime, Utc};
-
 use super::lease::columns;
 use crate::domain::{AppId, EventPlace, WebhookId};
 use crate::store::{Error, Session};
@@ -46,6 +44,11 @@ pub struct WebhookEdit {
 /// Postgres is out of reach.
 pub async fn insert(conn: &mut Session, new: &NewWebhook<'_>, most: i64) -> Result<Option<WebhookId>, Error> {
     let (position, index, day) = columns(new.cursor);
+    let mut transaction = conn.begin().await?;
+    // A statement does not see what others have not committed yet, so those that count the app's webhooks take turns.
+    sqlx::query_scalar!("select app_id from apps where app_id = $1 for no key update", new.app.0)
+        .fetch_optional(&mut *transaction)
+        .await?;
     let row = sqlx::query_scalar!(
         "
         insert into webhooks (app_id, name, source, url, types, devices, batch_max, secrets, secrets_expire_at, cursor_position,
@@ -66,8 +69,9 @@ pub async fn insert(conn: &mut Session, new: &NewWebhook<'_>, most: i64) -> Resu
         day,
         most
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(row.map(WebhookId))
 }
 
@@ -165,31 +169,6 @@ pub async fn update(conn: &mut Session, webhook: WebhookId, edit: &WebhookEdit) 
         edit.types.as_deref(),
         edit.devices,
         edit.batch_max
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Replaces the secrets of a webhook that the API made, the newest first, and voids its lease.
-///
-/// # Errors
-/// Postgres is out of reach.
-pub async fn set_secrets(
-    conn: &mut Session,
-    webhook: WebhookId,
-    secrets: &[(Vec<u8>, Option<DateTime<Utc>>)],
-) -> Result<(), Error> {
-    let bytes: Vec<Vec<u8>> = secrets.iter().map(|(bytes, _)| bytes.clone()).collect();
-    let expire_at: Vec<Option<DateTime<Utc>>> = secrets.iter().map(|(_, at)| *at).collect();
-    sqlx::query!(
-        "
-        update webhooks set secrets = $2, secrets_expire_at = $3, node_id = null, version = version + 1
-        where webhook_id = $1 and source = 2
-        ",
-        webhook.0,
-        &bytes,
-        &expire_at as &[Option<DateTime<Utc>>]
     )
     .execute(conn)
     .await?;

@@ -53,8 +53,14 @@ async fn a_change_that_another_page_asks_for_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_trusted_proxy_says_how_the_browser_came() {
-    let forwarded = [("x-forwarded-host", "push.example.com"), ("x-forwarded-proto", "https")];
-    for (trusted, allowed) in [("", false), ("198.51.100.0/24", false), ("127.0.0.0/8", true)] {
+    for (trusted, proto, allowed) in [
+        ("", "https", false),
+        ("198.51.100.0/24", "https", false),
+        ("127.0.0.0/8", "https", true),
+        ("127.0.0.0/8", "HTTPS", true),
+        ("127.0.0.0/8", "Https, http", true),
+    ] {
+        let forwarded = [("x-forwarded-host", "push.example.com"), ("x-forwarded-proto", proto)];
         let service = service_without_workers(&[("SERVER__TRUSTED_PROXIES", trusted)]).await;
         let admin = service.key("admin").await;
         let behind = |origin: &str| {
@@ -62,11 +68,11 @@ async fn only_a_trusted_proxy_says_how_the_browser_came() {
             forwarded.iter().fold(browser, |browser, (name, value)| browser.sends(name, value))
         };
         let answer = behind("https://push.example.com").log_in(&admin).await;
-        assert_eq!(answer.status, if allowed { 200 } else { 403 }, "trusted: {trusted}: {answer:?}");
+        assert_eq!(answer.status, if allowed { 200 } else { 403 }, "trusted: {trusted}, {proto}: {answer:?}");
         let secure = |answer: &pushpost_testkit::answer::Answer| {
             answer.headers.get("set-cookie").is_some_and(|set| set.to_str().unwrap().ends_with("; Secure"))
         };
-        assert_eq!(secure(&answer), allowed);
+        assert_eq!(secure(&answer), allowed, "{proto}");
         // The name that the proxy asked for does not count then; and without the proxy's word it does.
         let direct = Browser::of(&service).origin;
         let answer = behind(&direct).log_in(&admin).await;

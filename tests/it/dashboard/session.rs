@@ -100,6 +100,10 @@ async fn a_session_has_an_app_per_key_and_a_call_chooses_one() {
     }
     let none = browser.get("/dashboard/api/admin/lanes?app=third").await;
     assert_problem(&none, 401, "unauthenticated", &json!([]));
+    for unknown in ["third", "sh\u{f6}p", "\u{1f514}"] {
+        let none = browser.sends("x-pushpost-app", unknown).get("/dashboard/api/admin/lanes").await;
+        assert_problem(&none, 401, "unauthenticated", &json!([]));
+    }
     // Another key of the same app takes the place of the first.
     let again = browser.log_in(&reader).await;
     assert_eq!(apps_of(&again.body), [("other", true), ("shop", false)]);

@@ -74,6 +74,9 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
         (UNREGISTER, "PUT"),
         (SEND, "POST"),
         ("/v1/devices/lookup", "POST"),
+        // Paths of the dashboard become those of the API before they are routed.
+        ("/dashboard/api/devices", "PUT"),
+        ("/dashboard/api/devices/unregister", "POST"),
     ] {
         let answer = preflight(&service, path, PAGE, method).await;
         assert_eq!((answer.status.as_u16(), cors(&answer.headers)), (405, vec![]), "{method} {path}");
@@ -108,6 +111,7 @@ async fn only_listed_pages_may_make_the_calls_of_an_app() {
         (ApiRequest::get(DEVICES).key(&backend).header("origin", PAGE), &none),
         (ApiRequest::get(DEVICES).key(&app).header("origin", PAGE), &none),
         (ApiRequest::get("/healthz").header("origin", PAGE), &none),
+        (ApiRequest::json(Method::PUT, "/dashboard/api/devices", "{}").header("origin", PAGE), &none),
     ];
     for (ask, expected) in unmarked {
         let answer = ask.of(&service).await;

@@ -117,7 +117,7 @@ async fn webhook_services(db: &TestDatabase, node_lease: &Arc<NodeLease>, app: A
     let settings = WebhookSettings {
         name: WebhookName::parse("backend").unwrap(),
         url: WebhookUrl::parse("https://backend.example.com/").unwrap(),
-        secrets: vec![WebhookSecret::random()],
+        secrets: vec![WebhookSecret::random()].into(),
         types: WebhookTypes::default(),
         devices: DeviceDetail::All,
         batch_max: 100,

@@ -1,5 +1,6 @@
 //! One attempt: what each kind of answer and fault means, and what is kept of it.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,9 @@ use pushpost::events::webhooks::client::{Attempted, SignedMessage, WebhookClient
 use pushpost::provider::transport::tls;
 
 use pushpost_testkit::webhook_receiver::{Reply, WebhookReceiver};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::task::JoinSet;
 
 fn guard(networks: &[&str]) -> Arc<AddressGuard> {
     Arc::new(AddressGuard::new(networks.iter().map(|text| Network::parse(text).unwrap()).collect()))
@@ -68,7 +72,7 @@ async fn a_message_is_posted_with_its_headers() {
 
 #[tokio::test]
 async fn the_first_printable_characters_of_an_answer_are_kept() {
-    let body = format!("one\ttwo\r\nth\u{7}ree é {}", "x".repeat(20_000));
+    let body = format!("one\ttwo\r\nth\u{7}ree\u{202e}\u{2066}\u{200b} é {}", "x".repeat(20_000));
     let attempted = attempt(answer("500 Broken", &body)).await;
     assert_eq!((attempted.outcome, attempted.status), (WebhookOutcome::Refused, Some(500)));
     assert_eq!(attempted.response.chars().count(), 256);
@@ -164,7 +168,7 @@ async fn plain_http_where_tls_is_expected_is_a_failure_of_tls() {
     // The receiver waits for the end of a head that TLS never has; another one answers at once.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let plain = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
-    let mut serving = tokio::task::JoinSet::new();
+    let mut serving = JoinSet::new();
     serving.spawn(async move {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         loop {
@@ -177,6 +181,45 @@ async fn plain_http_where_tls_is_expected_is_a_failure_of_tls() {
     assert_eq!(attempted.outcome, WebhookOutcome::TlsFailed, "{attempted:?}");
     let blocked = client(&url, &[]).post(&message(), now()).await;
     assert_eq!((blocked.outcome, receiver.connections()), (WebhookOutcome::Blocked, 0));
+}
+
+/// A server with a certificate for so many other names.
+async fn serve_for_names(names: usize) -> (u16, tempfile::NamedTempFile, JoinSet<()>) {
+    let names: Vec<_> = (0..names).map(|number| format!("name{number}.example")).collect();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+    let mut ca_file = tempfile::NamedTempFile::new().unwrap();
+    ca_file.write_all(authority.pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, mut serving) = (listener.local_addr().unwrap().port(), JoinSet::new());
+    serving.spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            assert!(acceptor.accept(socket).await.is_err(), "the client refuses the certificate");
+        }
+    });
+    (port, ca_file, serving)
+}
+
+#[tokio::test]
+async fn the_first_256_characters_of_an_error_are_kept() {
+    let (port, ca_file, _serving) = serve_for_names(500).await;
+    let url = WebhookUrl::parse(&format!("https://127.0.0.1:{port}/")).unwrap();
+    let client = WebhookClient::new(url, guard(&["127.0.0.0/8"]), &tls(Some(ca_file.path())).unwrap());
+    let attempted = client.post(&message(), now()).await;
+    assert_eq!(attempted.outcome, WebhookOutcome::TlsFailed, "{attempted:?}");
+    let error = attempted.error.unwrap();
+    assert!(error.starts_with("TLS: ") && error.contains("name1"), "the text would list all names: {error}");
+    assert_eq!(error.chars().count(), 256, "{error}");
 }
 
 /// Every way to write an address of this machine. None has a connection, and each refusal names what allows it.

@@ -26,9 +26,13 @@ async fn a_poisoned_event_is_set_aside_and_the_others_arrive() {
     let service = service().config("APPS__SHOP__WEBHOOKS", &setting).node(Role::All).build().await;
     service.expect_log("webhook fails");
     service.expect_log("events were set aside, because the receiver refuses them and takes others");
-    let (first, poisoned) = (push(&service, "a").await, push(&service, "b").await);
-    let (third, last) = (push(&service, "c").await, push(&service, "d").await);
+    for token in ["a", "b", "c", "d"] {
+        push(&service, token).await;
+    }
     good.until("all ends at the good one", |all| done(all).len() == 4).await;
+    let ends = until_told(&service, "notification.done", 4).await;
+    let [first, poisoned, third, last] =
+        [0, 1, 2, 3].map(|place| ends[place]["data"]["notification"].as_str().unwrap().to_owned());
     poison(&receiver, &poisoned);
     let set_aside = wait::until_some("it is set aside", async || {
         let shown = webhook(&service, "picky").await;
@@ -66,6 +70,38 @@ async fn a_poisoned_event_is_set_aside_and_the_others_arrive() {
     assert_eq!((late.events().len(), &late.events()[0]["late"]), (1, &json!(true)));
     wait::until("nothing is set aside", async || webhook(&service, "picky").await["set_aside"] == 0).await;
     assert_eq!(service.by_admin(Method::POST, &format!("{path}/{event}/retry")).await.status, 404);
+    service.stop().await;
+}
+
+/// Nothing follows the event, so nothing shows whether the event or the receiver is at fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_event_at_the_end_of_the_log_fails_until_a_later_one_is_taken() {
+    let receiver = WebhookReceiver::start().await;
+    receiver.reply(Reply::Status(500));
+    let setting = webhooks(&[("backend", &receiver.url(), ", types=[\"notification.done\"]")]);
+    let service = service().config("APPS__SHOP__WEBHOOKS", &setting).node(Role::All).build().await;
+    service.expect_log("webhook fails");
+    service.expect_log("events were set aside, because the receiver refuses them and takes others");
+    let refused = push(&service, "a").await;
+    let first = until_state(&service, "backend", "failing").await;
+    wait::until("it is tried again and again", async || {
+        let now = webhook(&service, "backend").await;
+        for member in ["state", "why", "since", "failing_since", "disables_at", "set_aside", "cursor"] {
+            assert_eq!(now[member], first[member], "{member}: {now}");
+        }
+        receiver.posted().len() >= 40
+    })
+    .await;
+    let told = until_told(&service, "webhook.*", 1).await;
+    assert_eq!(told.len(), 1, "it is told once: {told:?}");
+    let all = receiver.posted();
+    assert!(all.iter().all(|message| message.id() == all[0].id()), "the message is the same");
+
+    poison(&receiver, &refused);
+    let later = push(&service, "b").await;
+    receiver.until("the later event", |all| done(&all[40..]).contains(&later)).await;
+    let active = until_state(&service, "backend", "active").await;
+    assert_eq!((&active["set_aside"], &active["failing_since"]), (&json!(1), &json!(null)));
     service.stop().await;
 }
 

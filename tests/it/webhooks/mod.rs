@@ -12,6 +12,7 @@ mod libraries;
 mod nodes;
 mod receivers;
 mod slow;
+mod test_bounds;
 
 use std::collections::BTreeSet;
 

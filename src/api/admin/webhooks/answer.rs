@@ -107,7 +107,7 @@ impl WebhookAnswer {
         let (settings, secrets) = match stored.source {
             WebhookSource::Config => {
                 let settings = registry.find(app.id, &stored.name)?;
-                let secrets = settings.secrets.iter().map(|secret| SecretAnswer::of(secret, None)).collect();
+                let secrets = settings.secrets.all().map(|secret| SecretAnswer::of(secret, None)).collect();
                 (settings, secrets)
             }
             WebhookSource::Api => {

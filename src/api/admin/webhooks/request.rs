@@ -42,6 +42,15 @@ pub(super) enum ReplayStart {
     Since(DateTime<Utc>),
 }
 
+/// A new secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct RequestedRotation {
+    /// How long old secrets sign on.
+    pub(super) keep_old: Duration,
+    /// The oldest one ends if there are as many as there may be.
+    pub(super) drop_oldest: bool,
+}
+
 pub(super) fn create(body: Vec<u8>) -> Result<RequestedWebhook, Vec<ValidationError>> {
     json::read(body, |mut fields| {
         fields.require("name");
@@ -89,15 +98,16 @@ pub(super) fn replay(body: Vec<u8>) -> Result<ReplayStart, Vec<ValidationError>>
     })
 }
 
-pub(super) fn rotate(body: Vec<u8>) -> Result<Duration, Vec<ValidationError>> {
+pub(super) fn rotate(body: Vec<u8>) -> Result<RequestedRotation, Vec<ValidationError>> {
     json::read(body, |mut fields| {
         let keep_old = parsed(&mut fields, "keep_old", |text| match parse_duration(text) {
             Ok(duration) if duration <= KEEP_OLD_MAX => Ok(duration),
             Ok(_) => Err("this must be at most 30d".to_owned()),
             Err(error) => Err(error.to_string()),
         });
+        let drop_oldest = fields.boolean("drop_oldest").unwrap_or(false);
         fields.finish();
-        Some(keep_old.unwrap_or(KEEP_OLD))
+        Some(RequestedRotation { keep_old: keep_old.unwrap_or(KEEP_OLD), drop_oldest })
     })
 }
 

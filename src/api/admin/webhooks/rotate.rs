@@ -2,9 +2,10 @@
 
 use axum::response::{IntoResponse, Response};
 use axum::{Json, extract};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::answer::WebhookWithSecret;
+use super::request::RequestedRotation;
 use super::schema::RotateRequest;
 use super::{one, request};
 use crate::api::State;
@@ -16,12 +17,13 @@ use crate::api::query::Parameters;
 use crate::domain::WebhookSecret;
 use crate::events::webhooks::SECRETS_MAX;
 use crate::store;
-use crate::store::webhooks;
+use crate::store::webhooks::{self, StoredSecret};
 
 /// Make a new secret
 ///
 /// The answer has the new secret, which is not shown again. The old ones sign beside it for `keep_old`, so that a receiver may be
-/// configured meanwhile. At most three secrets sign; the oldest goes first.
+/// configured meanwhile. At most three secrets sign. While three do, a further one is refused, unless the request ends old ones by
+/// `drop_oldest` or `"keep_old": "0s"`.
 #[utoipa::path(
     post, path = "/v1/admin/webhooks/{id}/rotate", operation_id = "rotateWebhookSecret", tag = "admin",
     security(("key" = ["admin"])),
@@ -36,21 +38,42 @@ pub(super) async fn rotate(
     id: PathId,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let keep_old = parameters.and(request::rotate(body))?;
+    let requested = parameters.and(request::rotate(body))?;
     let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
-    let stored = one::read_own(&state, app, id).await?;
-    let until = state.node_lease.clock().now() + TimeDelta::from_std(keep_old).unwrap_or_default();
+    one::read_own(&state, app, id).await?;
     let new = WebhookSecret::random();
-    let mut secrets = vec![(new.as_bytes().to_vec(), None)];
-    let old = stored
-        .secrets
-        .into_iter()
-        .map(|(bytes, ends)| (bytes, Some(ends.map_or(until, |ends| ends.min(until)))));
-    secrets.extend(old.filter(|_| !keep_old.is_zero()).take(SECRETS_MAX - 1));
     let mut conn = state.observe.acquire().await.map_err(store::Error::from)?;
-    webhooks::set_secrets(&mut conn, id, &secrets).await?;
+    let mut transaction = conn.begin().await.map_err(store::Error::from)?;
+    let old = webhooks::lock_secrets(&mut transaction, id).await?;
+    let kept = kept(old, &requested, state.node_lease.clock().now())?;
+    let secrets: Vec<StoredSecret> = std::iter::once((new.as_bytes().to_vec(), None)).chain(kept).collect();
+    webhooks::set_secrets(&mut transaction, id, &secrets).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
     drop(conn);
     state.webhooks.wake();
     let (_, shown) = one::read(&state, app, id).await?;
     Ok(Json(WebhookWithSecret::of(shown, &new)).into_response())
+}
+
+/// The old secrets that sign beside the new one, the newest first.
+///
+/// # Errors
+/// There would be too many, and the request does not say that the oldest ends.
+fn kept(
+    old: Vec<StoredSecret>,
+    requested: &RequestedRotation,
+    now: DateTime<Utc>,
+) -> Result<Vec<StoredSecret>, ApiError> {
+    if requested.keep_old.is_zero() {
+        return Ok(Vec::new());
+    }
+    let first_end = old.iter().filter_map(|(_, ends)| *ends).min();
+    let until = now + TimeDelta::from_std(requested.keep_old).unwrap_or_default();
+    let kept = old.into_iter().map(|(bytes, ends)| (bytes, Some(ends.map_or(until, |ends| ends.min(until)))));
+    let mut kept: Vec<StoredSecret> = kept.collect();
+    if kept.len() >= SECRETS_MAX && !requested.drop_oldest {
+        return Err(ApiError::TooManySecrets { limit: SECRETS_MAX, expires_at: first_end.unwrap_or(until) });
+    }
+    kept.truncate(SECRETS_MAX - 1);
+    Ok(kept)
 }

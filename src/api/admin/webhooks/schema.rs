@@ -65,6 +65,8 @@ pub(in crate::api) struct ReplayRequest {
 #[derive(ToSchema, Debug)]
 #[schema(example = json!({"keep_old": "24h"}))]
 pub(in crate::api) struct RotateRequest {
-    /// Digits and one of `ms s m h d w`, at most `30d`; `24h` if left out.
+    /// Digits and one of `ms s m h d w`, at most `30d`; `24h` if left out. `0s` ends the old secrets at once.
     keep_old: Option<String>,
+    /// If three secrets sign, the oldest ends at once; `false` if left out: then the request is refused.
+    drop_oldest: Option<bool>,
 }

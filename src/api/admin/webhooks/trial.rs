@@ -11,6 +11,7 @@ use crate::api::auth::{Administer, Caller};
 use crate::api::body::NoBody;
 use crate::api::error::{ApiError, ChangeProblems};
 use crate::api::path::PathId;
+use crate::api::rates::RateExceeded;
 use crate::events::webhooks::WebhookMessage;
 
 /// What came of a test.
@@ -32,7 +33,8 @@ pub(super) struct WebhookTest {
 /// Test a webhook
 ///
 /// Sends a message with one event `webhook.test`, once. The event is not in the log, and the test changes nothing of the webhook. The
-/// answer takes up to 15 s, as long as the receiver may.
+/// answer takes up to 15 s, as long as the receiver may. One test of a webhook, and four of an app, are under way on a node at the same
+/// time.
 #[utoipa::path(
     post, path = "/v1/admin/webhooks/{id}/test", operation_id = "testWebhook", tag = "admin",
     security(("key" = ["admin"])),
@@ -48,6 +50,7 @@ pub(super) async fn test(
     parameters.finish()?;
     let id = id.webhook(&state.installation, caller.app.id)?;
     let (stored, _) = one::read(&state, &caller.app, id).await?;
+    let _permit = state.webhooks.tests().take(caller.app.id, id).map_err(RateExceeded::from)?;
     let now = state.node_lease.clock().now();
     let answer = match state.webhooks.target(&caller.app, &stored.name, Some(&stored)) {
         Err(why) => WebhookTest { status: None, elapsed_ms: 0, error: Some(why), response: String::new() },

@@ -83,8 +83,8 @@ impl AddressGuard {
     /// # Errors
     /// The address is not public and in no allowed network, or it is public and the connection is not encrypted.
     pub fn judge(&self, address: IpAddr, is_encrypted: bool) -> Result<(), RefusedAddress> {
-        let embedded = match address {
-            IpAddr::V4(_) => Vec::new(),
+        let Embedded { inner: embedded, is_routed_by_them } = match address {
+            IpAddr::V4(_) => Embedded::default(),
             IpAddr::V6(address) => embedded(address),
         };
         let is_allowed = |address: IpAddr| self.allowed.iter().any(|network| network.contains(address));
@@ -101,12 +101,10 @@ impl AddressGuard {
             }
         }
         let is_inner_allowed = |inner: &Ipv4Addr| is_allowed(IpAddr::V4(*inner));
-        if !embedded.is_empty() && embedded.iter().all(is_inner_allowed) {
+        if is_routed_by_them && embedded.iter().all(is_inner_allowed) {
             return Ok(());
         }
-        if embedded.is_empty()
-            && let Some((purpose, network)) = special(address)
-        {
+        if !is_routed_by_them && let Some((purpose, network)) = special(address) {
             return Err(RefusedAddress::NotPublic { address, purpose, network });
         }
         if is_encrypted { Ok(()) } else { Err(RefusedAddress::NotEncrypted { address }) }
@@ -134,17 +132,32 @@ fn special(address: IpAddr) -> Option<(&'static str, IpNet)> {
     }
 }
 
-/// The IPv4 addresses that packets to this address may end at: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), and
-/// Teredo (RFC 4380), which has that of its server and, inverted, that of its client.
-fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+/// The IPv4 addresses that packets to an IPv6 address may end at.
+#[derive(Default)]
+struct Embedded {
+    inner: Vec<Ipv4Addr>,
+    /// The network of the address exists only to reach them, so it need not be public itself.
+    is_routed_by_them: bool,
+}
+
+/// Mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), and Teredo (RFC 4380), which has the address of its server and, inverted,
+/// that of its client. ISATAP (RFC 5214) may be in any network, also in one of 6to4. Other forms are in networks that are refused as
+/// a whole: compatible (`::/96`), translated (`::ffff:0:0:0/96`), and NAT64 for local use (`64:ff9b:1::/48`).
+fn embedded(address: Ipv6Addr) -> Embedded {
     let parts = address.segments();
     let at = |index: usize| Ipv4Addr::from(u32::from(parts[index]) << 16 | u32::from(parts[index + 1]));
-    match parts {
+    let mut inner = match parts {
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![at(6)],
         [0x2002, ..] => vec![at(1)],
         [0x2001, 0, ..] => vec![at(2), Ipv4Addr::from(!u32::from(at(6)))],
         _ => Vec::new(),
+    };
+    let is_routed_by_them = !inner.is_empty();
+    // The other bits of this part say whether the identifier is unique and whether it is a group's.
+    if parts[4] & !0x0300 == 0 && parts[5] == 0x5efe {
+        inner.push(at(6));
     }
+    Embedded { inner, is_routed_by_them }
 }
 
 #[cfg(test)]

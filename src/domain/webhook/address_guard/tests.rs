@@ -36,10 +36,23 @@ fn addresses_that_are_not_public_are_refused() {
         "::",
         "::1",
         "::127.0.0.1",
+        "::8.8.8.8",
+        "::ffff:0:8.8.8.8",
         "::ffff:10.0.0.1",
         "::ffff:127.0.0.1",
         "64:ff9b::a9fe:a9fe",
         "64:ff9b:1::a00:1",
+        "64:ff9b:1::808:808",
+        "64:ff9b:1:a00:0:100::",
+        "64:ff9b:1:ffff:0:5efe:808:808",
+        "2606:4700::5efe:a00:1",
+        "2606:4700::200:5efe:a9fe:a9fe",
+        "2606:4700::100:5efe:7f00:1",
+        "2606:4700:1:2:300:5efe:c0a8:1",
+        "2002:808:808::5efe:a00:1",
+        "2002:a00:1::5efe:808:808",
+        "fe80::5efe:808:808",
+        "fd00::200:5efe:808:808",
         "100::1",
         "2001:db8::1",
         "2001:20::1",
@@ -77,6 +90,11 @@ fn public_addresses_are_reached_by_https_alone() {
         "64:ff9b::808:808",
         "2002:808:808::1",
         "2606:4700::1111",
+        "2606:4700::5efe:808:808",
+        "2606:4700::200:5efe:808:808",
+        "2606:4700::400:5efe:a00:1",
+        "2606:4700::5eff:a00:1",
+        "2606:4700::a00:1",
     ] {
         assert!(judged(&none, address).is_ok(), "{address}");
         let parsed = address.parse().expect("an address");
@@ -94,7 +112,13 @@ fn an_allowed_network_is_reached_also_without_encryption() {
         let address = address.parse().expect("an address");
         assert_eq!(some.judge(address, false), Ok(()), "{address}");
     }
-    for address in ["127.0.0.2", "192.168.0.1", "169.254.169.254", "2002:a9fe:a9fe::1", "fc00::1"] {
+    // Of ISATAP, the address within is allowed, but the connection to its network is not encrypted.
+    let isatap = "2606:4700::5efe:a01:203".parse().expect("an address");
+    assert_eq!(some.judge(isatap, true), Ok(()));
+    assert_eq!(some.judge(isatap, false), Err(RefusedAddress::NotEncrypted { address: isatap }));
+    for address in
+        ["fe80::5efe:a01:203", "127.0.0.2", "192.168.0.1", "169.254.169.254", "2002:a9fe:a9fe::1", "fc00::1"]
+    {
         assert!(judged(&some, address).is_err(), "{address}");
     }
 }
@@ -130,10 +154,17 @@ fn any_address() -> impl Strategy<Value = IpAddr> {
         any::<(u32, u64)>().prop_map(|(inner, rest)| {
             IpAddr::V6((0x2002_u128 << 112 | u128::from(inner) << 80 | u128::from(rest)).into())
         }),
+        any::<(u64, bool, u32)>().prop_map(|(network, is_unique, inner)| isatap(network, is_unique, inner)),
         any::<(u32, u32)>().prop_map(|(server, client)| {
             IpAddr::V6((0x2001_u128 << 112 | u128::from(server) << 64 | u128::from(client)).into())
         }),
     ]
+}
+
+/// An address of ISATAP in this network.
+fn isatap(network: u64, is_unique: bool, inner: u32) -> IpAddr {
+    let identifier = u64::from(is_unique) << 57 | 0x5efe << 32 | u64::from(inner);
+    IpAddr::V6((u128::from(network) << 64 | u128::from(identifier)).into())
 }
 
 /// As the standard library sees it, which knows other words than the tables here.
@@ -167,7 +198,13 @@ proptest! {
         for form in forms {
             prop_assert_eq!(none.judge(IpAddr::V6(form), true).is_err(), refused, "{}", form);
         }
-        prop_assert!(none.judge(IpAddr::V6(Ipv6Addr::from(inner_bits)), true).is_err(), "the compatible form");
+        for is_unique in [false, true] {
+            let form = isatap(0x2606_4700_0000_0000, is_unique, bits);
+            prop_assert_eq!(none.judge(form, true).is_err(), refused, "{}", form);
+        }
+        for whole in [0, 0xffff_u128 << 48, 0x64_ff9b_0001_u128 << 80] {
+            prop_assert!(none.judge(IpAddr::V6(Ipv6Addr::from(whole | inner_bits)), true).is_err(), "refused as a whole");
+        }
     }
 
     /// What the text of a refusal names is enough, and no more than the network of the address.
