@@ -53,7 +53,7 @@ pub use retention::Retention;
 /// The longest time between two rounds. In each round the duties that are due are performed.
 const ROUND_MAX: Duration = Duration::from_secs(1);
 /// Expired jobs end at most this long after their time.
-const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
+const EXPIRY_PERIOD: Duration = Duration::from_secs(3);
 /// Jobs of cancelled notifications end at most this long after they wait again. No lane sends them meanwhile.
 const PENDING_CANCELLATIONS_PERIOD: Duration = Duration::from_secs(10);
 const ORPHANED_JOBS_PERIOD: Duration = Duration::from_secs(60);
