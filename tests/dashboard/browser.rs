@@ -169,6 +169,15 @@ impl Browser {
         panic!("{TABS_MAX} times Tab did not lead to \"{name}\" on {}", self.text("body").await);
     }
 
+    /// Waits until the element of this name has the focus.
+    pub(super) async fn until_focused(&self, name: &str) {
+        let focused = "return document.activeElement.ariaLabel ?? document.activeElement.textContent";
+        wait::until(&format!("the focus is on \"{name}\""), async || {
+            self.ask(focused, Vec::new()).await == json!(name)
+        })
+        .await;
+    }
+
     async fn keys(&self, keys: impl Into<thirtyfour::TypingData>) {
         self.driver.action_chain().send_keys(keys.into()).perform().await.unwrap();
     }

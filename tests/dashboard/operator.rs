@@ -42,6 +42,8 @@ async fn work(hand: Hand) {
     browser.until("dialog[open]", "Pause the lane fcm?").await;
     browser.press("Pause fcm").await;
     browser.until(ROW, "paused").await;
+    // By keyboard the work goes on where the button was.
+    browser.until_focused("Resume fcm").await;
 
     let push =
         json!({"to": {"tokens": [{"platform": "fcm", "token": "f1"}]}, "title": "Hi", "label": "order"});

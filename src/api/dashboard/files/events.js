@@ -41,7 +41,7 @@ function sentence(type, data) {
     case "key.revoked":
       return [data.name ?? data.key, ` (${data.scopes.join(", ")})`];
     case "admin.action":
-      return [`${data.action} ${data.object}: ${data.result}, by ${data.key}`];
+      return [`${[data.action, data.object].filter((word) => word).join(" ")}: ${data.result}, by ${data.key}`];
     default:
       return [data.name ?? "", data.last?.error && ` (${data.last.error})`];
   }

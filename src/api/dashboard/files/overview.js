@@ -62,7 +62,8 @@ function laneNeeds(lane) {
   if (lane.state !== "running" && lane.state !== "unknown") {
     needs.push(need(lane.state, about, [
       h("span", null, "since ", time(lane.since), lane.why && [" (", h("code", null, lane.why), ")"]),
-      held !== null && h("span", null, h("b", null, counted(held, "device")), held === 1 ? " waits" : " wait"),
+      // A count from before the stop may be 0.
+      held !== null && held > 0 && h("span", null, h("b", null, counted(held, "device")), held === 1 ? " waits" : " wait"),
     ], lane.action, lane.runbook));
   }
   if (lane.pruning.state === "braked") {
@@ -76,11 +77,21 @@ function laneNeeds(lane) {
 }
 
 /** @param {Snapshot} snapshot */
-function otherNeeds({ webhooks_failing: failing, nodes }) {
+function otherNeeds({ webhooks_failing: failing, nodes, objective, oldest_high_seconds }) {
   const silent = nodes.filter((node) => node.heartbeat_age_seconds > BEAT_LATE_SECONDS && node.dead_at === null);
   const look = "Look whether the node, and its way to Postgres, is up.";
   const needs = silent.map((node) =>
     need("dead", node.name, [`No heartbeat for ${duration(node.heartbeat_age_seconds)}.`], look, "/docs/runbook#down"));
+  if (oldest_high_seconds !== null && oldest_high_seconds > objective.seconds) {
+    const text = `A device with high priority has waited for ${duration(oldest_high_seconds)}.`;
+    const open = "Open the notification: its page says what it waits for. A lane at its limit in flight needs more nodes, or a faster provider.";
+    needs.push(need("late", openLink("High priority"), [text], open, "/docs/runbook#high-waits"));
+  }
+  if (objective.last_hour !== null && objective.last_hour * 100 < objective.percent) {
+    const text = `${percent(objective.last_hour)} of the last hour's first attempts were in time: within ${objective.seconds} s.`;
+    const open = "Open a late notification: its page says what the time went to.";
+    needs.push(need("late", link("/dashboard/notifications", "In time"), [text], open, "/docs/runbook#late-slow"));
+  }
   if (failing > 0) {
     const about = link("/dashboard/webhooks", counted(failing, "webhook"));
     needs.push(need("failing", about, ["Events wait for the receiver."], "Look at the attempts.", "/docs/runbook#webhook-failing"));
