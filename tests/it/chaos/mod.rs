@@ -2,6 +2,8 @@
 //! `CHAOS_ROUNDS` says how many; the tests of `make test` have the same faults once or twice.
 
 mod events;
+mod receivers;
+mod webhooks;
 
 /// Rounds of faults without `CHAOS_ROUNDS`: about a minute.
 const ROUNDS: usize = 12;

@@ -9,7 +9,8 @@ mod endpoints;
 mod faults;
 mod kills;
 mod libraries;
-mod nodes;
+pub(crate) mod nodes;
+pub(crate) mod readme_receiver;
 mod receivers;
 mod slow;
 mod test_bounds;
@@ -26,7 +27,7 @@ use pushpost_testkit::webhook_receiver::PostedMessage;
 use serde_json::{Value, json};
 
 /// The secret of every webhook of the configuration here.
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A service that reaches receivers on this machine and repeats messages soon.
 fn service() -> TestServiceBuilder {

@@ -39,7 +39,7 @@ pub(super) fn first_arrivals(messages: &[PostedMessage]) -> (Vec<String>, usize)
     (first, counts.values().map(|count| count - 1).sum())
 }
 
-pub(super) fn hello(number: usize) -> Value {
+pub(crate) fn hello(number: usize) -> Value {
     json!({"to": {"tokens": fcm_targets(&format!("t{number}-"), 3)}, "title": "Hi"})
 }
 
