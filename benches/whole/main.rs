@@ -12,7 +12,8 @@
 //! | `simulator`, `service`, `child`, `watchdog` | processes |
 //! | `bare` | the client that does nothing else |
 //! | `http` | the load on the API |
-//! | `observers` | what scrapes the service and takes its spans |
+//! | `observers` | what scrapes the service, takes its spans and follows its events |
+//! | `receivers` | what webhooks post to |
 //! | `usage`, `latency`, `clock` | what is counted |
 //! | `machine`, `report`, `progress` | what is told |
 
@@ -28,6 +29,7 @@ mod notification;
 mod observers;
 mod options;
 mod progress;
+mod receivers;
 mod report;
 mod rows;
 mod service;

@@ -1,8 +1,7 @@
-//! What an operator's side does to a running service: a scrape of its metrics each second, and a collector that takes its
-//! spans.
+//! What an operator's side does to a running service: a scrape of its metrics each second, a collector that takes its
+//! spans, and a client that follows its events.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,57 +60,6 @@ impl Collector {
 async fn take(State(bytes): State<Arc<AtomicU64>>, body: Bytes) -> StatusCode {
     bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
     StatusCode::OK
-}
-
-/// Secret of the webhooks of a bench.
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// Receivers of webhooks: two that take what they get, and two that take a request and never answer.
-pub(crate) struct Receivers {
-    address: SocketAddr,
-    messages: Arc<AtomicU64>,
-    /// Ends with the receivers.
-    _task: JoinSet<()>,
-}
-
-impl Receivers {
-    /// Listens on a free port.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, messages) = (listener.local_addr()?, Arc::new(AtomicU64::new(0)));
-        let router = Router::new()
-            .route("/good", post(take_message))
-            .route("/tar-pit", post(std::future::pending::<StatusCode>))
-            .with_state(Arc::clone(&messages));
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            // It is aborted at the end; an error before shows as messages that don't arrive.
-            let _ended = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, messages, _task: task })
-    }
-
-    /// The tables of the configuration. Writes the secret to `folder`, which has the configuration.
-    pub(crate) fn tables(&self, folder: &Path) -> anyhow::Result<String> {
-        std::fs::write(folder.join("whsec"), SECRET)?;
-        let webhook = |(name, path)| {
-            let url = format!("http://{}/{path}", self.address);
-            format!("[[apps.shop.webhooks]]\nname = {name:?}\nurl = {url:?}\nsecret_files = [\"whsec\"]\n")
-        };
-        let webhooks =
-            [("one", "good"), ("two", "good"), ("three", "tar-pit"), ("four", "tar-pit")].map(webhook);
-        Ok(format!("[webhooks]\nallow_networks = [\"127.0.0.0/8\"]\n{}", webhooks.concat()))
-    }
-
-    /// Messages that the first two have taken.
-    pub(crate) fn messages(&self) -> u64 {
-        self.messages.load(Ordering::Relaxed)
-    }
-}
-
-async fn take_message(State(messages): State<Arc<AtomicU64>>, _body: Bytes) -> StatusCode {
-    messages.fetch_add(1, Ordering::Relaxed);
-    StatusCode::NO_CONTENT
 }
 
 /// Follows the event log by server-sent events, until it is ended.

@@ -13,7 +13,8 @@ use super::median;
 use super::singles::{Played, play};
 use crate::latency::{Latencies, millis};
 use crate::load::{Load, Paced};
-use crate::observers::{EventTail, Receivers};
+use crate::observers::EventTail;
+use crate::receivers::{Mix, Receivers};
 use crate::report::{Findings, Line, grouped};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
@@ -28,6 +29,7 @@ const MOST_SINGLES: f64 = 1.10;
 const MOST_BROADCAST: f64 = 1.03;
 /// From the transaction of a receipt to a client of another node.
 const MOST_P99: Duration = Duration::from_secs(1);
+const WEBHOOKS: Mix = Mix { good: 2, tar_pits: 2, refusing: 0 };
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What of events is there in a run.
@@ -108,7 +110,7 @@ async fn play_one(bench: &Bench, events: Events) -> anyhow::Result<Run> {
     let (settings, tables) = match events {
         Events::Off => (OFF, String::new()),
         Events::Logged => (&[][..], String::new()),
-        Events::Read => (&[][..], receivers.tables(&folder)?),
+        Events::Read => (&[][..], receivers.tables(&folder, WEBHOOKS)?),
     };
     let stage = Stage::set_up_with(bench, template, Manner::COUNTS, settings, &tables).await?;
     let mut tail = match events == Events::Read {

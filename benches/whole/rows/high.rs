@@ -21,12 +21,25 @@ const LONGEST: Duration = Duration::from_secs(1800);
 /// The broadcast is under way by then.
 const HEAD_START: Duration = Duration::from_millis(500);
 
-pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
+/// What came of both.
+pub(super) struct Played {
+    pub(super) broadcast: Broadcast,
+    /// From the POST of a `high` notification to the provider.
+    pub(super) arrived: Latencies,
+    /// From the POST of a `high` notification to its 202.
+    pub(super) answered: Latencies,
+    /// `high` notifications that were not answered 202.
+    pub(super) refused: usize,
+}
+
+/// Plays on a stage of its own. `tables` are further tables of the service's configuration. `manner` says for the progress
+/// what is special.
+pub(super) async fn play(bench: &Bench, tables: &str, manner: &str) -> anyhow::Result<Played> {
     let devices = bench.sizes.devices;
     let template = Template::of(apns::PLATFORM, devices);
-    let stage = Stage::set_up(bench, template, Manner::ARRIVALS, &[]).await?;
+    let stage = Stage::set_up_with(bench, template, Manner::ARRIVALS, &[], tables).await?;
     let load = Load::new(&stage, devices.min(100_000), "high");
-    bench.progress.begin(&format!("{RATE} high notifications a second beside a broadcast"));
+    bench.progress.begin(&format!("{RATE} high notifications a second beside a broadcast{manner}"));
     let over = CancellationToken::new();
     let broadcast = async {
         let broadcast = Broadcast::run(&stage, devices).await;
@@ -40,7 +53,13 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
     let (broadcast, Paced { posted, refused }) = tokio::try_join!(broadcast, urgent)?;
     let arrived = arrivals(&stage, &posted).await?;
     stage.strike().await?;
-    let answered: Latencies = posted.iter().map(|posted| posted.answered).collect();
+    let answered = posted.iter().map(|posted| posted.answered).collect();
+    Ok(Played { broadcast, arrived, answered, refused })
+}
+
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
+    let devices = bench.sizes.devices;
+    let Played { broadcast, arrived, answered, refused } = play(bench, "", "").await?;
     let facts = json!({
         "post_to_arrival": arrived.facts(),
         "post_to_202": answered.facts(),

@@ -20,6 +20,7 @@ mod scheduled;
 mod singles;
 mod snapshot;
 mod topic;
+mod webhooks;
 
 use crate::report::Findings;
 use crate::stage::Bench;
@@ -70,11 +71,13 @@ pub(crate) enum Row {
     Operate,
     /// With the event log, beside none.
     Events,
+    /// With webhooks, most of which hang or refuse, beside none.
+    Webhooks,
 }
 
 impl Row {
     /// In the order in which they are measured.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Bare,
         Self::Apns,
         Self::Fcm,
@@ -96,6 +99,7 @@ impl Row {
         Self::Far,
         Self::Operate,
         Self::Events,
+        Self::Webhooks,
     ];
 
     /// What `ONLY` takes.
@@ -122,6 +126,7 @@ impl Row {
             Self::Far => "far",
             Self::Operate => "operate",
             Self::Events => "events",
+            Self::Webhooks => "webhooks",
         }
     }
 
@@ -148,6 +153,7 @@ impl Row {
             Self::Far => far::measure(bench).await,
             Self::Operate => operate::measure(bench).await,
             Self::Events => events::measure(bench).await,
+            Self::Webhooks => webhooks::measure(bench).await,
         }
     }
 }
