@@ -37,9 +37,7 @@ export function update(parent, ...children) {
   const made = nodes(children);
   const wanted = new Map(made.map((node) => [key(node), node.nodeName]));
   // What goes is removed first: an element that is moved past it loses the focus.
-  for (const child of [...parent.children]) {
-    if (key(child) !== undefined && wanted.get(key(child)) !== child.nodeName) child.remove();
-  }
+  for (const child of [...parent.children]) if (key(child) !== undefined && wanted.get(key(child)) !== child.nodeName) child.remove();
   const keyed = new Map([...parent.children].map((child) => [key(child), child]));
   let next = parent.firstChild;
   for (const node of made) {

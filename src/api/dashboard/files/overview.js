@@ -18,6 +18,8 @@ const EVENTS_SINCE_SECONDS = [900, 60, 5, 1];
 /** A node beats at least every 3 s. */
 const BEAT_LATE_SECONDS = 10;
 
+const LATE_ACTION = "Open a late one: its page says what the time went to. A lane at its limit in flight needs nodes, or a faster provider.";
+
 /** @type {import("./main.js").Page} */
 export async function overview(view) {
   const draw = () => view.show(live.snapshot === null ? waiting() : page(live.snapshot));
@@ -34,9 +36,7 @@ export async function overview(view) {
   }
 }
 
-function waiting() {
-  return [heading("Overview"), h("p.quiet", null, "Waiting for the first figures…")];
-}
+const waiting = () => [heading("Overview"), h("p.quiet", null, "Waiting for the first figures…")];
 
 /** @param {Snapshot} snapshot */
 function page(snapshot) {
@@ -82,15 +82,10 @@ function otherNeeds({ webhooks_failing: failing, nodes, objective, oldest_high_s
   const look = "Look whether the node, and its way to Postgres, is up.";
   const needs = silent.map((node) =>
     need("dead", node.name, [`No heartbeat for ${duration(node.heartbeat_age_seconds)}.`], look, "/docs/runbook#down"));
-  if (oldest_high_seconds !== null && oldest_high_seconds > objective.seconds) {
-    const text = `A device with high priority has waited for ${duration(oldest_high_seconds)}.`;
-    const open = "Open the notification: its page says what it waits for. A lane at its limit in flight needs more nodes, or a faster provider.";
-    needs.push(need("late", openLink("High priority"), [text], open, "/docs/runbook#high-waits"));
-  }
-  if (objective.last_hour !== null && objective.last_hour * 100 < objective.percent) {
-    const text = `${percent(objective.last_hour)} of the last hour's first attempts were in time: within ${objective.seconds} s.`;
-    const open = "Open a late notification: its page says what the time went to.";
-    needs.push(need("late", link("/dashboard/notifications", "In time"), [text], open, "/docs/runbook#late-slow"));
+  const { last_hour: share, percent: goal, seconds } = objective;
+  if ((oldest_high_seconds ?? 0) > seconds || (share !== null && share * 100 < goal)) {
+    const text = `The oldest device of high priority waits for ${duration(oldest_high_seconds)}; in time, last hour: ${percent(share)}.`;
+    needs.push(need("late", openLink("Notifications"), [text], LATE_ACTION, "/docs/runbook#late-slow"));
   }
   if (failing > 0) {
     const about = link("/dashboard/webhooks", counted(failing, "webhook"));
@@ -113,10 +108,8 @@ function figures({ objective, oldest_high_seconds, waiting, nodes }) {
   const hours = (/** @type {number} */ back) =>
     `/dashboard/notifications${query({ created_after: new Date(Date.now() - back * 3_600_000).toISOString().slice(0, 16) + "Z" })}`;
   const goal = `Objective: ${objective.percent} % within ${objective.seconds} s`;
-  const share = (/** @type {string} */ name, /** @type {number | null} */ value, /** @type {number} */ back) => {
-    const isMissed = value !== null && value * 100 < objective.percent;
-    return figure(name, link(hours(back), percent(value)), isMissed ? state("late", "below the objective") : goal);
-  };
+  const share = (/** @type {string} */ name, /** @type {number | null} */ value, /** @type {number} */ back) =>
+    figure(name, link(hours(back), percent(value)), (value ?? 1) * 100 < objective.percent ? state("late", "below the objective") : goal);
   return h("dl.figures", { "data-key": "figures" },
     share("In time, last hour", objective.last_hour, 1),
     share("In time, 24 hours", objective.last_day, 24),
@@ -126,9 +119,7 @@ function figures({ objective, oldest_high_seconds, waiting, nodes }) {
 }
 
 /** @param {string} name @param {import("./dom.js").Child} value @param {import("./dom.js").Child} note */
-function figure(name, value, note) {
-  return h("div", null, h("dt", null, name), h("dd", null, value), h("dd.quiet", null, note));
-}
+const figure = (name, value, note) => h("div", null, h("dt", null, name), h("dd", null, value), h("dd.quiet", null, note));
 
 /** @param {LiveLane[]} lanes */
 export function laneTable(lanes) {
