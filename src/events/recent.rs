@@ -1,6 +1,6 @@
 //! The newest events, which the streams and webhooks of a node share: each is read once, however many of them follow the log.
 //!
-//! An event is shared for a short time, because it is made from rows as they are: what is erased is in none from then on.
+//! An event is made from rows as they are, so it is shared for a short time only: after that, what was erased meanwhile is in none.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
