@@ -8,6 +8,7 @@ mod answer_limit;
 pub mod client;
 mod connector;
 mod delivery;
+mod due_times;
 mod facts;
 mod message;
 mod record;

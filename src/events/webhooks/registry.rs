@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::client::WebhookClient;
+use super::due_times::DueTimes;
 use super::settings::WebhookSettings;
 use super::test_permits::TestPermits;
 use crate::domain::{AddressGuard, AppId, WebhookRetryPolicy};
@@ -35,8 +36,7 @@ pub struct WebhookRegistry {
     tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
     tests: TestPermits,
     wake: Notify,
-    /// When a message that failed here is due again; of several, the first.
-    due_at: Mutex<Option<Instant>>,
+    due_times: DueTimes,
 }
 
 impl Default for WebhookRegistry {
@@ -57,7 +57,7 @@ impl WebhookRegistry {
             tls: Mutex::default(),
             tests: TestPermits::default(),
             wake: Notify::new(),
-            due_at: Mutex::default(),
+            due_times: DueTimes::default(),
         }
     }
 
@@ -145,19 +145,14 @@ impl WebhookRegistry {
 
     /// A message of this node failed, and is due again after this long.
     pub(super) fn wake_after(&self, wait: Duration) {
-        let (at, mut due_at) = (Instant::now() + wait, lock(&self.due_at));
-        *due_at = Some(due_at.map_or(at, |known| known.min(at)));
-        drop(due_at);
-        // The runner waits for the time that was known before.
+        self.due_times.add(Instant::now() + wait);
+        // The runner waits for the times that were known before.
         self.wake();
     }
 
     /// Waits until a message that failed here is due again. Ends never if there is none.
     pub(super) async fn due(&self) {
-        let due_at = *lock(&self.due_at);
-        let Some(at) = due_at else { return std::future::pending().await };
-        sleep_until(at).await;
-        lock(&self.due_at).take_if(|known| *known <= at);
+        self.due_times.next().await;
     }
 
     /// Waits for [`Self::wake`].
