@@ -21,8 +21,8 @@ comment on column idempotency_keys.target_count is 'The number of targets in the
 comment on column idempotency_keys.acceptance is
   'What the first answer said, as JSON; null: the notification is queued, and everything that was addressed was found.';
 
--- Stores keys that are free, in the order given, which must be that of digest and app. Returns the notifications with keys that
--- are not free: nothing of them is stored. `stored_at` is the time of the transaction.
+-- Stores keys that are free, in the order of their digests, so that transactions that share keys don't deadlock. Returns the
+-- notifications with keys that are not free: nothing of them is stored. `stored_at` is the time of the transaction.
 --
 -- A plain insert: with `on conflict` each row costs twice as much, so that is left to batches in which a key is taken. The error
 -- is caught here, so Postgres does not log it. The unique index is that of a day. So keys of the day before are looked up, and
@@ -58,7 +58,8 @@ begin
     select today, app, stored_at, target_count, key, request, notification, acceptance
     from (select unnest(apps) as app, unnest(keys) as key, unnest(requests) as request, unnest(notifications) as notification,
                  unnest(target_counts) as target_count, unnest(acceptances) as acceptance) incoming
-    where notification <> all(taken);
+    where notification <> all(taken)
+    order by key, app;
   exception when unique_violation then
     with stored as (
       insert into idempotency_keys
@@ -67,6 +68,7 @@ begin
       from (select unnest(apps) as app, unnest(keys) as key, unnest(requests) as request, unnest(notifications) as notification,
                    unnest(target_counts) as target_count, unnest(acceptances) as acceptance) incoming
       where notification <> all(taken)
+      order by key, app
       on conflict do nothing
       returning notification_id)
     select array_agg(notification) into taken

@@ -12,7 +12,7 @@ use super::traced;
 use super::{AcceptedNotification, CommitterParts, Error, KeyedRequest, Request};
 use crate::domain::{AppId, IdempotencyKey};
 use crate::store;
-use crate::store::accept::{KeyRows, StoredKeys};
+use crate::store::accept::{KeyColumns, StoredKeys};
 
 /// Wait for another node's transaction while the request is looked for that waits for it. The others of the batch have
 /// waited long before.
@@ -110,15 +110,14 @@ async fn commit_part(
     Ok(())
 }
 
-fn prepare(parts: &CommitterParts, requests: &[Request]) -> (Part, KeyRows) {
-    let part = committer::prepare(parts, requests);
-    let mut keys = KeyRows::default();
-    for (request, id) in requests.iter().zip(&part.ids) {
-        if let Some(KeyedRequest { idempotency, acceptance }) = &request.new.keyed {
-            keys.add(*id, request.new.app.id, *idempotency, acceptance.clone());
-        }
+fn prepare(parts: &CommitterParts, requests: &[Request]) -> (Part, KeyColumns) {
+    let mut keys = KeyColumns::default();
+    for KeyedRequest { idempotency, acceptance } in
+        requests.iter().filter_map(|request| request.new.keyed.as_ref())
+    {
+        keys.add(*idempotency, acceptance);
     }
-    (part, keys)
+    (committer::prepare(parts, requests), keys)
 }
 
 /// Hands over the jobs of the notifications that were stored, and answers their requests. Returns the other requests.

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub use batch::{AcceptBatch, FanOutRow, NotificationRow};
-pub use keys::KeyRows;
+pub use keys::KeyColumns;
 pub use targets::JobTerms;
 
 use super::Error;
@@ -270,16 +270,15 @@ pub struct StoredKeys {
 pub async fn insert_keyed(
     conn: &mut Session,
     batch: &AcceptBatch,
-    keys: KeyRows,
+    keys: KeyColumns,
 ) -> Result<StoredKeys, Error> {
-    let keys = keys.into_sorted_columns();
     macro_rules! rows {
         ($facts:ident) => {
             insert_batch!(
                 keys: r#"
         with keys as materialized (
-          select store_idempotency_keys(now(), $44::smallint[], $45::uuid[], $46::uuid[], $47::uuid[], $48::int[],
-                                        $49::bytea[]) as taken),"#,
+          select store_idempotency_keys(now(), $2::smallint[], $44::uuid[], $45::uuid[], $1::uuid[], $7::int[],
+                                        $46::bytea[]) as taken),"#,
                 stored: "where id <> all ((select taken from keys)::uuid[])",
                 facts: $facts,
                 rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
@@ -290,11 +289,8 @@ pub async fn insert_keyed(
                   select unnest(taken), null, null, null, null, null, null, null from keys"#,
                 conn,
                 batch,
-                &keys.app,
                 &keys.key,
                 &keys.request,
-                &keys.notification,
-                &keys.target_count as &[Option<i32>],
                 keys.acceptance as Option<Vec<Option<Vec<u8>>>>
             )
             .await?

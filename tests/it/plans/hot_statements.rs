@@ -325,7 +325,7 @@ async fn erasure_of_a_user(conn: &mut Session) {
 /// What it asks to store them, and what came of them.
 async fn give(conn: &mut Session, id: NotificationId) {
     accept::insert(conn, &accept::AcceptBatch::default()).await.unwrap();
-    let keys = accept::KeyRows::default();
+    let keys = accept::KeyColumns::default();
     accept::insert_keyed(conn, &accept::AcceptBatch::default(), keys).await.unwrap();
     let key = IdempotencyKey::parse("k").unwrap();
     assert!(idempotency::find(conn, &[(AppId(1), key), (AppId(2), key)]).await.unwrap().is_empty());
