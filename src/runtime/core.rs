@@ -62,6 +62,8 @@ pub(super) struct Core {
     pub(super) tracer: Tracer,
     /// Is sent to whenever this node has added something to the event log.
     pub(super) events_logged: watch::Sender<()>,
+    /// One for streams and webhooks, which share what it has read.
+    pub(super) event_reader: EventReader,
 }
 
 impl Core {
@@ -242,7 +244,7 @@ impl Core {
         let (uses, pool, stop) = (keys.uses(), database.pool().clone(), stages.accept.stop.clone());
         stages.accept.spawn("key uses", async move { uses.run(pool, stop).await });
         let logs_events = self.pool.logs_events();
-        let log = self.start_event_streams(database, &health, &stages.accept);
+        let log = self.start_event_streams(database, &health, &stages.events);
         let live = self.start_live(&log, database, Arc::clone(&apps), &stages.accept);
         let events = logs_events.then_some(log);
         let state = api::State::from(api::StateParts {
@@ -275,12 +277,7 @@ impl Core {
         listeners.open(&state);
     }
 
-    fn event_reader(&self, database: &Database) -> EventReader {
-        let writer = api::events::writer(self.installation.clone());
-        EventReader::new(database.observe_pool(), self.installation.clone(), writer)
-    }
-
-    /// Starts what posts events to webhooks, on the threads of requests, and ends what is under way in its time.
+    /// Starts what posts events to webhooks, and ends what is under way in its time.
     pub(super) fn start_webhooks(
         &self,
         config: &Config,
@@ -296,7 +293,7 @@ impl Core {
             pool: database.observe_pool(),
             node_lease: Arc::clone(&self.node_lease),
             node_name: super::node_name(),
-            reader: self.event_reader(database),
+            reader: self.event_reader.clone(),
             registry,
             apps,
             installation: self.installation.clone(),
@@ -328,7 +325,7 @@ impl Core {
 
     /// Starts what reads the event log for clients that stay connected. It ends after the API.
     fn start_event_streams(&self, database: &Database, health: &Health, stage: &Supervisor) -> EventLog {
-        let reader = self.event_reader(database);
+        let reader = self.event_reader.clone();
         let metrics = self.metrics.event_streams.clone();
         let (streams, worker) =
             EventStreams::new(reader.clone(), StreamLimits::default(), health.drain_signal(), metrics);

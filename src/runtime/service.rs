@@ -24,13 +24,14 @@ use super::traces;
 use super::{Role, Shutdown, node_figures, node_name};
 use crate::api::health::Health;
 use crate::config::Config;
+use crate::events::EventReader;
 use crate::queue::node_lease::NodeLease;
 use crate::queue::notifier::Notifier;
 use crate::store::SessionPool;
 use crate::store::nodes::NodeDescription;
 use crate::telemetry::metrics::{Metrics, RefreshGuard};
 use crate::telemetry::trace::TraceExporter;
-use crate::{maintenance, store};
+use crate::{api, maintenance, store};
 
 /// After the drain: how long the recorder may take for the last outcomes, and each following step of the shutdown.
 const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -177,7 +178,9 @@ impl Service {
 
         let intakes = Arc::default();
         let notifier = Notifier::new(Arc::clone(&intakes), Arc::clone(&node_lease));
+        let event_writer = api::events::writer(installation.clone());
         let core = Core {
+            event_reader: EventReader::new(database.observe_pool(), installation.clone(), event_writer),
             pool,
             node_lease,
             intakes,
@@ -201,7 +204,7 @@ impl Service {
             core.start_fan_outs(served.apps(), &stages.lanes);
         }
         let (apps, webhooks) = (Arc::clone(served.apps()), Arc::clone(served.webhooks()));
-        core.start_webhooks(config, database, apps, webhooks, &stages.accept);
+        core.start_webhooks(config, database, apps, webhooks, &stages.events);
         core.start_lag_timers(stages);
         core.start_upkeep(config, role, database, Arc::clone(served.apps()), &stages.heartbeat);
         // Before the API, so that no scrape shows a figure that nothing has set.
@@ -271,6 +274,7 @@ impl Service {
             self.stages.lanes.stop.cancel();
             self.stages.api.stop.cancel();
             self.stages.accept.stop.cancel();
+            self.stages.events.stop.cancel();
             let _late = timeout(SHUTDOWN_STEP_TIMEOUT, self.stages.record.end()).await;
             self.stages.heartbeat.stop.cancel();
         }
