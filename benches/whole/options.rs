@@ -37,8 +37,9 @@ pub(crate) struct Sizes {
     pub(crate) imported: u64,
     /// How long an idle node is watched.
     pub(crate) idle: Duration,
-    /// Pairs of an observed run and one without observers.
-    pub(crate) pairs: u32,
+    /// Turns of services that are compared, and notifications to one device each in a turn.
+    pub(crate) turns: u32,
+    pub(crate) turn_singles: u64,
     /// Pairs of a run with idempotency keys and one without.
     pub(crate) key_pairs: u32,
 }
@@ -55,7 +56,8 @@ const WHOLE: Sizes = Sizes {
     snapshot: Duration::from_secs(180),
     imported: 1_000_000,
     idle: Duration::from_secs(30),
-    pairs: 5,
+    turns: 15,
+    turn_singles: 20_000,
     key_pairs: 9,
 };
 
@@ -71,7 +73,8 @@ const QUICK: Sizes = Sizes {
     snapshot: Duration::from_secs(5),
     imported: 50_000,
     idle: Duration::from_secs(5),
-    pairs: 1,
+    turns: 3,
+    turn_singles: 5_000,
     key_pairs: 1,
 };
 

@@ -53,16 +53,17 @@ impl Receivers {
         Ok(Self { address, messages, _task: task })
     }
 
-    /// The tables of the configuration with these webhooks. Writes the secret to `folder`, which has the configuration.
+    /// The tables of the configuration with these webhooks. Writes the secret to `folder`.
     pub(crate) fn tables(&self, folder: &Path, mix: Mix) -> anyhow::Result<String> {
-        std::fs::write(folder.join("whsec"), SECRET)?;
+        let secret = std::path::absolute(folder.join("whsec"))?;
+        std::fs::write(&secret, SECRET)?;
         let kinds = [("good", mix.good), ("tar-pit", mix.tar_pits), ("refusing", mix.refusing)];
         let webhooks = kinds.iter().flat_map(|&(kind, count)| (0..count).map(move |number| (kind, number)));
         let webhooks: String = webhooks
             .map(|(kind, number)| {
                 let url = format!("http://{}/{kind}", self.address);
                 format!(
-                    "[[apps.shop.webhooks]]\nname = \"{kind}-{number}\"\nurl = {url:?}\nsecret_files = [\"whsec\"]\n"
+                    "[[apps.shop.webhooks]]\nname = \"{kind}-{number}\"\nurl = {url:?}\nsecret_files = [{secret:?}]\n"
                 )
             })
             .collect();

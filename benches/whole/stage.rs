@@ -74,20 +74,22 @@ impl<'a> Stage<'a> {
         let key = keys::create(&mut conn, APP, scopes, Some("bench"), None).await?.secret;
         drop(conn);
         pool.close().await;
-        let simulator = Simulator::start(&bench.folder, manner, &bench.watchdog).await?;
+        let folder = bench.folder.join(&database);
+        std::fs::create_dir_all(&folder)?;
+        let simulator = Simulator::start(&folder, manner, &bench.watchdog).await?;
         let variables = variables(&bench.cluster.url(&database), settings);
         let config: &Path = &simulator.places().config;
         let text = std::fs::read_to_string(config).context("the simulator's configuration")?;
         // Beside the first one, because it names files by their paths from there.
         let whole = config.with_file_name("whole.toml");
         std::fs::write(&whole, format!("{text}\n{tables}"))?;
-        let service = Service::start(&bench.folder, &whole, &variables, key, &bench.watchdog).await?;
+        let service = Service::start(&folder, &whole, &variables, key, &bench.watchdog).await?;
         Ok(Self { bench, database, app, installation, simulator, service })
     }
 
     /// One more node on the same database. It is not measured.
     pub(crate) async fn another_node(&self, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
-        let folder = self.bench.folder.join("another-node");
+        let folder = self.folder().join("another-node");
         std::fs::create_dir_all(&folder)?;
         let variables = variables(&self.bench.cluster.url(&self.database), settings);
         let config: &Path = &self.simulator.places().config;
@@ -128,6 +130,11 @@ impl<'a> Stage<'a> {
         Ok(conn.close().await?)
     }
 
+    /// What its processes write.
+    fn folder(&self) -> PathBuf {
+        self.bench.folder.join(&self.database)
+    }
+
     /// Ends it all, in order.
     pub(crate) async fn strike(self) -> anyhow::Result<()> {
         for warning in self.service.warnings() {
@@ -135,6 +142,7 @@ impl<'a> Stage<'a> {
         }
         self.service.end().await?;
         self.simulator.end().await?;
+        std::fs::remove_dir_all(self.bench.folder.join(&self.database))?;
         self.bench.cluster.drop_database(&self.database).await
     }
 }

@@ -1,6 +1,6 @@
 //! What the event log costs: singles and a broadcast with it, and with two webhooks, two tar pits and a client of a stream too, beside
-//! the same where the configuration keeps no events. And how late an event reaches a client of another node, at a rate that leaves
-//! the machine idle most of the time.
+//! the same where the configuration keeps no events. What readers cost counts until they have read all. And how late an event reaches a
+//! client of another node, at a rate that leaves the machine idle most of the time.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::arrival::{CONNECTIONS, RATE};
 use super::broadcast::Broadcast;
-use super::median;
-use super::singles::{Played, play};
+use super::singles::play;
+use super::turns::{Compared, broadcasts, by_turns, compare};
 use crate::latency::{Latencies, millis};
 use crate::load::{Load, Paced};
 use crate::observers::EventTail;
@@ -19,8 +19,10 @@ use crate::report::{Findings, Line, grouped};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use crate::usage::Cpu;
 use crate::wait::{SHORT, until, within};
 use pushpost::provider::apns;
+use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
 const OFF: &[(&str, &str)] = &[("PUSHPOST__RETENTION__EVENTS", "0s")];
@@ -31,6 +33,13 @@ const MOST_BROADCAST: f64 = 1.03;
 const MOST_P99: Duration = Duration::from_secs(1);
 const WEBHOOKS: Mix = Mix { good: 2, tar_pits: 2, refusing: 0 };
 const LOOK: Duration = Duration::from_millis(100);
+/// Less often, because each look is a statement that counts.
+const READ_LOOK: Duration = Duration::from_millis(500);
+/// How far readers may be behind the last outcome.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// Whether the log or a good receiver lacks something.
+const UNREAD: &str = "select exists (select from event_outbox) or exists (
+    select from webhooks where name like 'good%' and cursor_position < (select position from event_head))";
 
 /// What of events is there in a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,83 +63,147 @@ impl Events {
     }
 }
 
-/// One run of singles and a broadcast.
-struct Run {
-    singles: Played,
-    broadcast: Broadcast,
+/// A service, and what reads its events.
+struct Player<'a> {
+    events: Events,
+    stage: Stage<'a>,
+    load: Load,
+    receivers: Receivers,
+    tail: Option<EventTail>,
+}
+
+/// What came of a turn.
+struct Turn {
+    /// Deliveries.
+    number: u64,
+    took: Duration,
+    /// Until the last event was read.
+    cpu: Cpu,
 }
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
-    let mut runs: [Vec<Run>; 3] = Default::default();
-    for pair in 0..bench.sizes.pairs {
-        // Each run is first in turn: the machine may become slower meanwhile.
-        for place in 0..Events::ALL.len() {
-            let place = (place + usize::try_from(pair)?) % Events::ALL.len();
-            runs[place].push(play_one(bench, Events::ALL[place]).await?);
-        }
+    let mut players = Vec::new();
+    for events in Events::ALL {
+        players.push(Player::set_up(bench, events).await?);
+    }
+    let turns = bench.sizes.turns;
+    // The first turn fills caches and opens connections.
+    by_turns(&mut players, 1, async |player| player.singles(bench).await).await?;
+    let singles = by_turns(&mut players, turns, async |player| player.singles(bench).await).await?;
+    let broadcasts_of =
+        by_turns(&mut players, broadcasts(turns), async |player| player.broadcast(bench).await).await?;
+    for player in players {
+        player.end().await?;
     }
     let latencies = tail(bench).await?;
-    let [without, logged, read] = &runs;
-    let singles = |run: &Run| per_million(run.singles.cpu.postgres, bench.sizes.singles);
-    let broadcast = |run: &Run| per_million(run.broadcast.cpu.postgres, run.broadcast.devices);
-    let compared = |name: String, with: &[Run], of: &dyn Fn(&Run) -> f64, most: f64| {
-        let (plain, with) = (median(without.iter().map(of)), median(with.iter().map(of)));
-        let measured = format!("{with:.1} CPU s of Postgres per million (without events {plain:.1})");
-        let ratio = with / plain;
+    let line = |name: String, turns: &[Vec<Turn>], reading: usize, most: f64| {
+        let Compared { plain, other, ratio } =
+            compare(&turns[0], &turns[reading], Turn::postgres_per_million);
+        let measured = format!("{other:.1} CPU s of Postgres per million (without events {plain:.1})");
         Line::new(name, measured)
             .ratio(ratio)
             .target(format!("at most {most} of those without"), ratio <= most)
     };
     let devices = grouped(bench.sizes.devices);
     let p99 = latencies.at(0.99);
+    let readers = "… and two webhooks, two tar pits, a stream";
     let lines = vec![
-        compared("events: single notifications".to_owned(), logged, &singles, MOST_SINGLES),
-        compared(format!("events: broadcast to {devices}"), logged, &broadcast, MOST_BROADCAST),
-        compared(
-            "… and two webhooks, two tar pits, a stream: singles".to_owned(),
-            read,
-            &singles,
-            MOST_SINGLES,
-        ),
-        compared("… and the broadcast".to_owned(), read, &broadcast, MOST_BROADCAST),
+        line("events: single notifications".to_owned(), &singles, 1, MOST_SINGLES),
+        line(format!("events: broadcast to {devices}"), &broadcasts_of, 1, MOST_BROADCAST),
+        line(format!("{readers}: singles"), &singles, 2, MOST_SINGLES),
+        line("… and the broadcast".to_owned(), &broadcasts_of, 2, MOST_BROADCAST),
         Line::new(format!("event to a client of another node at {RATE}/s"), latencies.text())
             .target(format!("p99 under {}", millis(MOST_P99)), p99 < MOST_P99),
     ];
-    let facts = |runs: &[Run]| runs.iter().map(|run| run.facts(bench.sizes.singles)).collect::<Vec<_>>();
-    let facts = json!({ "without": facts(without), "logged": facts(logged), "read": facts(read), "latency": latencies.facts() });
+    let of_player = |place: usize| {
+        let facts = |turns: &[Turn]| turns.iter().map(Turn::facts).collect::<Vec<_>>();
+        json!({ "singles": facts(&singles[place]), "broadcasts": facts(&broadcasts_of[place]) })
+    };
+    let facts = json!({
+        "without": of_player(0), "logged": of_player(1), "read": of_player(2), "latency": latencies.facts(),
+    });
     Ok(Findings { lines, facts })
 }
 
-/// Singles, then a broadcast, on a database and a service of their own.
-async fn play_one(bench: &Bench, events: Events) -> anyhow::Result<Run> {
-    let template = Template::of(apns::PLATFORM, bench.sizes.devices);
-    let receivers = Receivers::start().await?;
-    let folder = bench.folder.join("simulator");
-    std::fs::create_dir_all(&folder)?;
-    let (settings, tables) = match events {
-        Events::Off => (OFF, String::new()),
-        Events::Logged => (&[][..], String::new()),
-        Events::Read => (&[][..], receivers.tables(&folder, WEBHOOKS)?),
-    };
-    let stage = Stage::set_up_with(bench, template, Manner::COUNTS, settings, &tables).await?;
-    let mut tail = match events == Events::Read {
-        true => Some(EventTail::start(stage.service.address(), stage.service.key()).await?),
-        false => None,
-    };
-    let manner = events.name();
-    let load = Load::new(&stage, bench.sizes.singles, "normal");
-    let singles = play(bench, &stage, &load, manner).await?;
-    bench.progress.begin(&format!("a broadcast{manner}"));
-    let broadcast = Broadcast::run(&stage, bench.sizes.devices).await?;
-    let tailed = tail.as_mut().map(EventTail::latencies).transpose()?;
-    ensure!(
-        events != Events::Read
-            || (receivers.messages() > 0 && tailed.is_some_and(|tailed| !tailed.is_empty())),
-        "the webhooks or the stream got nothing"
-    );
-    drop(tail);
-    stage.strike().await?;
-    Ok(Run { singles, broadcast })
+impl<'a> Player<'a> {
+    async fn set_up(bench: &'a Bench, events: Events) -> anyhow::Result<Self> {
+        let template = Template::of(apns::PLATFORM, bench.sizes.devices);
+        let receivers = Receivers::start().await?;
+        let (settings, tables) = match events {
+            Events::Off => (OFF, String::new()),
+            Events::Logged => (&[][..], String::new()),
+            Events::Read => (&[][..], receivers.tables(&bench.folder, WEBHOOKS)?),
+        };
+        let stage = Stage::set_up_with(bench, template, Manner::COUNTS, settings, &tables).await?;
+        let tail = match events == Events::Read {
+            true => Some(EventTail::start(stage.service.address(), stage.service.key()).await?),
+            false => None,
+        };
+        let load = Load::new(&stage, bench.sizes.turn_singles, "normal");
+        Ok(Self { events, stage, load, receivers, tail })
+    }
+
+    async fn singles(&mut self, bench: &Bench) -> anyhow::Result<Turn> {
+        let before = self.stage.meter().read()?;
+        let played = play(bench, &self.stage, &self.load, self.events.name()).await?;
+        self.end_turn(self.load.len() as u64, played.took, before).await
+    }
+
+    async fn broadcast(&mut self, bench: &Bench) -> anyhow::Result<Turn> {
+        bench.progress.begin(&format!("a broadcast{}", self.events.name()));
+        let before = self.stage.meter().read()?;
+        let broadcast = Broadcast::run(&self.stage, bench.sizes.devices).await?;
+        self.end_turn(broadcast.devices, broadcast.took, before).await
+    }
+
+    /// Waits until all events are in the log, and the good receivers and the stream have them.
+    async fn end_turn(&mut self, number: u64, took: Duration, before: Cpu) -> anyhow::Result<Turn> {
+        if self.events == Events::Off {
+            return Ok(Turn { number, took, cpu: self.stage.meter().read()? - before });
+        }
+        let mut conn = self.stage.connect().await?;
+        until(CATCH_UP, READ_LOOK, "the log and the webhooks", async || {
+            let left: bool = sqlx::query_scalar(UNREAD).fetch_one(&mut conn).await?;
+            Ok((!left).then_some(()))
+        })
+        .await?;
+        let cpu = self.stage.meter().read()? - before;
+        if let Some(tail) = &mut self.tail {
+            let receipts: i64 =
+                sqlx::query_scalar("select count(*) from receipts").fetch_one(&mut conn).await?;
+            until(CATCH_UP, LOOK, "the stream", async || {
+                Ok((tail.latencies()?.len() as u64 >= receipts.cast_unsigned()).then_some(()))
+            })
+            .await?;
+        }
+        conn.close().await?;
+        Ok(Turn { number, took, cpu })
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        ensure!(
+            (self.events == Events::Read) == (self.receivers.messages() > 0),
+            "the receivers got {} messages",
+            self.receivers.messages()
+        );
+        drop(self.tail);
+        self.stage.strike().await
+    }
+}
+
+impl Turn {
+    fn postgres_per_million(&self) -> f64 {
+        per_million(self.cpu.postgres, self.number)
+    }
+
+    fn facts(&self) -> Value {
+        json!({
+            "deliveries": self.number,
+            "rate": self.number as f64 / self.took.as_secs_f64(),
+            "postgres_cpu_s_per_million": self.postgres_per_million(),
+            "dispatcher_cpu_s_per_million": per_million(self.cpu.dispatcher, self.number),
+        })
+    }
 }
 
 /// Posts at a fixed rate to one node, and follows the events at another one.
@@ -153,17 +226,6 @@ async fn tail(bench: &Bench) -> anyhow::Result<Latencies> {
     other.end().await?;
     stage.strike().await?;
     Ok(latencies.into_iter().collect())
-}
-
-impl Run {
-    fn facts(&self, singles: u64) -> Value {
-        json!({
-            "singles_postgres_cpu_s_per_million": per_million(self.singles.cpu.postgres, singles),
-            "singles_dispatcher_cpu_s_per_million": per_million(self.singles.cpu.dispatcher, singles),
-            "singles_rate": singles as f64 / self.singles.took.as_secs_f64(),
-            "broadcast": self.broadcast.facts(),
-        })
-    }
 }
 
 /// CPU seconds for a million.

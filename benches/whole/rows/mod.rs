@@ -20,6 +20,7 @@ mod scheduled;
 mod singles;
 mod snapshot;
 mod topic;
+mod turns;
 mod webhooks;
 
 use crate::report::Findings;

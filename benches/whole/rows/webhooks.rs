@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::json;
+use sqlx::Connection as _;
 
 use super::broadcast::Broadcast;
 use super::high;
-use super::median;
-use super::singles::{self, play};
+use super::singles::{Played, play};
+use super::turns::{Compared, broadcasts, by_turns, compare};
 use crate::latency::millis;
 use crate::load::Load;
 use crate::receivers::{Mix, Receivers};
@@ -17,95 +18,121 @@ use crate::report::{Findings, Line, grouped, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
+use crate::wait::until;
 use pushpost::provider::apns;
 
 const WEBHOOKS: Mix = Mix { good: 2, tar_pits: 4, refusing: 4 };
+const MANNERS: [&str; 2] = ["", ", with webhooks"];
 /// Of the rate without webhooks.
 const LEAST_RATE: f64 = 0.97;
 /// Of the p99 without webhooks.
 const MOST_P99: f64 = 1.1;
 
-/// One run, with webhooks or without.
-struct Run {
-    singles: singles::Played,
-    broadcast: Broadcast,
-    high: high::Played,
-    /// Messages that the good receivers have taken.
-    messages: u64,
+/// A good receiver has not got everything.
+const UNREAD: &str = "select exists (select from event_outbox) or exists (
+    select from webhooks where name like 'good%' and cursor_position < (select position from event_head))";
+const READ_LOOK: Duration = Duration::from_millis(500);
+/// How far receivers may be behind the last outcome.
+const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// A service with webhooks or without.
+struct Player<'a> {
+    stage: Stage<'a>,
+    load: Load,
+    manner: &'static str,
 }
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for pair in 0..bench.sizes.pairs {
-        // The second of a pair goes first in the next one: the machine may become slower meanwhile.
-        for has_webhooks in [pair % 2 == 1, pair % 2 == 0] {
-            let run = play_one(bench, has_webhooks).await?;
-            if has_webhooks { with.push(run) } else { without.push(run) }
-        }
+    let receivers = Receivers::start().await?;
+    let tables = [String::new(), receivers.tables(&bench.folder, WEBHOOKS)?];
+    let mut players = Vec::new();
+    for (tables, manner) in tables.iter().zip(MANNERS) {
+        players.push(Player::set_up(bench, tables, manner).await?);
     }
-    let (singles, devices) = (bench.sizes.singles, bench.sizes.devices);
-    let rate = |name: String, of: &dyn Fn(&Run) -> f64| {
-        let (plain, beside) = (median(without.iter().map(of)), median(with.iter().map(of)));
-        let measured = format!("{} (without {})", per_second(beside), per_second(plain));
-        let ratio = beside / plain;
-        Line::new(name, measured)
+    let turns = bench.sizes.turns;
+    // The first turn fills caches and opens connections.
+    by_turns(&mut players, 1, async |player| player.singles(bench).await).await?;
+    let singles = by_turns(&mut players, turns, async |player| player.singles(bench).await).await?;
+    let broadcasts_of =
+        by_turns(&mut players, broadcasts(turns), async |player| player.broadcast(bench).await).await?;
+    for player in players {
+        player.stage.strike().await?;
+    }
+    let messages = receivers.messages();
+    ensure!(messages > 0, "the good receivers took no message");
+    let mut tables = tables.iter().zip(MANNERS).collect::<Vec<_>>();
+    let high = by_turns(&mut tables, broadcasts(turns), async |(tables, manner)| {
+        high::play(bench, tables, manner).await
+    })
+    .await?;
+
+    let rate = |name: String, Compared { plain, other, ratio }: Compared| {
+        Line::new(name, format!("{} (without {})", per_second(other), per_second(plain)))
             .ratio(ratio)
             .target(format!("at least {LEAST_RATE} of that without"), ratio >= LEAST_RATE)
     };
-    let p99 = |runs: &[Run]| median(runs.iter().map(|run| run.high.arrived.at(0.99).as_secs_f64()));
-    let (plain, beside) = (p99(&without), p99(&with));
-    let refused: usize = with.iter().map(|run| run.high.refused).sum();
-    let ratio = beside / plain;
-    let [plain, beside] = [plain, beside].map(|seconds| millis(Duration::from_secs_f64(seconds)));
+    let p99 = compare(&high[0], &high[1], |played| played.arrived.at(0.99).as_secs_f64());
+    let refused: usize = high[1].iter().map(|played| played.refused).sum();
+    let [plain, beside] = [p99.plain, p99.other].map(|seconds| millis(Duration::from_secs_f64(seconds)));
     let lines = vec![
-        rate("webhooks: single notifications".to_owned(), &|run| run.singles_rate(singles)),
-        rate(format!("webhooks: broadcast to {}", grouped(devices)), &|run| run.broadcast.rate()),
+        rate(
+            "webhooks: single notifications".to_owned(),
+            compare(&singles[0], &singles[1], |played| {
+                bench.sizes.turn_singles as f64 / played.took.as_secs_f64()
+            }),
+        ),
+        rate(
+            format!("webhooks: broadcast to {}", grouped(bench.sizes.devices)),
+            compare(&broadcasts_of[0], &broadcasts_of[1], Broadcast::rate),
+        ),
         Line::new(
             "webhooks: high beside a broadcast, p99",
             format!("{beside} (without {plain}; {refused} refused)"),
         )
-        .ratio(ratio)
-        .target(format!("at most {MOST_P99} of that without"), refused == 0 && ratio <= MOST_P99),
+        .ratio(p99.ratio)
+        .target(format!("at most {MOST_P99} of that without"), refused == 0 && p99.ratio <= MOST_P99),
     ];
-    let facts = |runs: &[Run]| runs.iter().map(|run| run.facts(singles)).collect::<Vec<_>>();
-    Ok(Findings { lines, facts: json!({ "without": facts(&without), "with": facts(&with) }) })
-}
-
-/// Singles, then a broadcast, on a database and a service of their own; then `high` notifications on others.
-async fn play_one(bench: &Bench, has_webhooks: bool) -> anyhow::Result<Run> {
-    let receivers = Receivers::start().await?;
-    let folder = bench.folder.join("simulator");
-    std::fs::create_dir_all(&folder)?;
-    let (tables, manner) = match has_webhooks {
-        true => (receivers.tables(&folder, WEBHOOKS)?, ", with webhooks"),
-        false => (String::new(), ""),
+    let of_player = |place: usize| {
+        json!({
+            "singles_seconds": singles[place].iter().map(|played| played.took.as_secs_f64()).collect::<Vec<_>>(),
+            "broadcasts": broadcasts_of[place].iter().map(Broadcast::facts).collect::<Vec<_>>(),
+            "high_post_to_arrival": high[place].iter().map(|played| played.arrived.facts()).collect::<Vec<_>>(),
+        })
     };
-    let template = Template::of(apns::PLATFORM, bench.sizes.devices);
-    let stage = Stage::set_up_with(bench, template, Manner::COUNTS, &[], &tables).await?;
-    let load = Load::new(&stage, bench.sizes.singles, "normal");
-    let singles = play(bench, &stage, &load, manner).await?;
-    bench.progress.begin(&format!("a broadcast{manner}"));
-    let broadcast = Broadcast::run(&stage, bench.sizes.devices).await?;
-    stage.strike().await?;
-    let high = high::play(bench, &tables, manner).await?;
-    let messages = receivers.messages();
-    ensure!(has_webhooks == (messages > 0), "the good receivers took {messages} messages");
-    Ok(Run { singles, broadcast, high, messages })
+    let facts =
+        json!({ "without": of_player(0), "with": of_player(1), "messages_to_good_receivers": messages });
+    Ok(Findings { lines, facts })
 }
 
-impl Run {
-    fn singles_rate(&self, singles: u64) -> f64 {
-        singles as f64 / self.singles.took.as_secs_f64()
+impl<'a> Player<'a> {
+    async fn set_up(bench: &'a Bench, tables: &str, manner: &'static str) -> anyhow::Result<Self> {
+        let template = Template::of(apns::PLATFORM, bench.sizes.devices);
+        let stage = Stage::set_up_with(bench, template, Manner::COUNTS, &[], tables).await?;
+        let load = Load::new(&stage, bench.sizes.turn_singles, "normal");
+        Ok(Self { stage, load, manner })
     }
 
-    fn facts(&self, singles: u64) -> Value {
-        json!({
-            "singles_rate": self.singles_rate(singles),
-            "broadcast": self.broadcast.facts(),
-            "high_post_to_arrival": self.high.arrived.facts(),
-            "high_post_to_202": self.high.answered.facts(),
-            "high_refused": self.high.refused,
-            "messages_to_good_receivers": self.messages,
+    async fn singles(&self, bench: &Bench) -> anyhow::Result<Played> {
+        let played = play(bench, &self.stage, &self.load, self.manner).await?;
+        self.catch_up().await?;
+        Ok(played)
+    }
+
+    async fn broadcast(&self, bench: &Bench) -> anyhow::Result<Broadcast> {
+        bench.progress.begin(&format!("a broadcast{}", self.manner));
+        let broadcast = Broadcast::run(&self.stage, bench.sizes.devices).await?;
+        self.catch_up().await?;
+        Ok(broadcast)
+    }
+
+    /// Waits until the good receivers have everything, so that the next turn is the other service's alone.
+    async fn catch_up(&self) -> anyhow::Result<()> {
+        let mut conn = self.stage.connect().await?;
+        until(CATCH_UP, READ_LOOK, "the webhooks", async || {
+            let left: bool = sqlx::query_scalar(UNREAD).fetch_one(&mut conn).await?;
+            Ok((!left).then_some(()))
         })
+        .await?;
+        Ok(conn.close().await?)
     }
 }
