@@ -14,6 +14,7 @@ use crate::domain::{
     AppId, DeliveryCounts, DeliveryStatus, DeviceDetail, LaneId, NotificationId, References, UserId,
 };
 use crate::store::events::{DEVICES_PER_FACT, ReceiptId};
+use crate::store::partitions::id_span;
 use crate::store::{Error, Session, erasures};
 
 /// A receipt of so many devices may be of a broadcast, so its targets are looked for as a whole first.
@@ -109,6 +110,7 @@ async fn rows(
     most: u64,
 ) -> Result<Vec<SummaryAndRow>, Error> {
     let (ids, numbers) = columns(receipts);
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query!(
         r#"
         with found as (
@@ -119,10 +121,11 @@ async fn rows(
           cross join lateral (
             select receipt_id, lane_id, recorded_at, attempt, accepted, rejected, token_dead, expired, cancelled, unknown, devices,
                    outcomes, reasons, reason_indexes, last_reason, provider_ids
-            from receipts where notification_id = w.notification_id and receipt_id = w.receipt offset 0) r
+            from receipts
+            where notification_id = w.notification_id and receipt_id = w.receipt and notification_id between $7 and $8 offset 0) r
           left join lateral (
             select label from notifications
-            where notification_id = w.notification_id and app_id = $3 offset 0) n on true),
+            where notification_id = w.notification_id and app_id = $3 and notification_id between $7 and $8 offset 0) n on true),
         summed as (select *, sum(asked) over (order by place rows unbounded preceding) as total from found),
         -- Lists are read from their compressed form only where they are wanted.
         bounded as (select *, asked > 0 and (total = asked or total <= $6) as is_listed from summed)
@@ -139,7 +142,9 @@ async fn rows(
         app.0,
         detail == DeviceDetail::All,
         detail != DeviceDetail::None,
-        i64::try_from(most).unwrap_or(i64::MAX)
+        i64::try_from(most).unwrap_or(i64::MAX),
+        first,
+        last
     )
     .fetch_all(conn)
     .await?;
@@ -198,14 +203,17 @@ async fn add_addressing(conn: &mut Session, found: &mut [(ReceiptKey, Delivery)]
     if places.is_empty() {
         return Ok(());
     }
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query!(
         r#"select w.place as "place!", t.user_id, t.reference, t.platform
            from unnest($1::uuid[], $2::bigint[]) with ordinality as w(notification_id, device_id, place)
            cross join lateral (
              select user_id, reference, platform from targets
-             where notification_id = w.notification_id and device_id = w.device_id offset 0) t"#,
+             where notification_id = w.notification_id and device_id = w.device_id and notification_id between $3 and $4 offset 0) t"#,
         &ids,
-        &devices
+        &devices,
+        first,
+        last
     )
     .fetch_all(conn)
     .await?;
@@ -224,10 +232,13 @@ async fn without_targets(conn: &mut Session, ids: Vec<Uuid>) -> Result<HashSet<U
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query_scalar!(
         r#"select id as "id!" from unnest($1::uuid[]) as id
-           where not exists (select from targets where notification_id = id offset 0)"#,
-        &ids
+           where not exists (select from targets where notification_id = id and notification_id between $2 and $3 offset 0)"#,
+        &ids,
+        first,
+        last
     );
     Ok(rows.fetch_all(conn).await?.into_iter().collect())
 }

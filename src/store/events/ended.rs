@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::{AppId, DeliveryCounts, NotificationId, NotificationStatus, PushpostReason};
+use crate::store::partitions::id_span;
 use crate::store::status::StatusFacts;
 use crate::store::{Error, Session};
 
@@ -43,6 +44,7 @@ pub async fn ended(
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query!(
         r#"select w.notification_id as "notification_id!", n.label, n.metadata, n.created_at, n.due_at, n.cancelled_at,
                   n.audience_cancelled, r.accepted as "accepted!", r.rejected as "rejected!",
@@ -51,7 +53,7 @@ pub async fn ended(
            from unnest($1::uuid[]) with ordinality as w(notification_id, place)
            cross join lateral (
              select label, metadata, created_at, due_at, cancelled_at, audience_cancelled from notifications
-             where notification_id = w.notification_id and app_id = $3 offset 0) n
+             where notification_id = w.notification_id and app_id = $3 and notification_id between $4 and $5 offset 0) n
            cross join lateral (
              select coalesce(sum(accepted), 0)::bigint as accepted, coalesce(sum(rejected), 0)::bigint as rejected,
                     coalesce(sum(token_dead), 0)::bigint as token_dead, coalesce(sum(expired), 0)::bigint as expired,
@@ -59,11 +61,13 @@ pub async fn ended(
                     max(recorded_at) as last_at, min(began_at) filter (
                       where job_id <> 0 and accepted + rejected + token_dead + unknown + retried > 0) as began_at,
                     coalesce(bool_or(cancelled > 0 and $2 = any(reasons)), false) as requested
-             from receipts where notification_id = w.notification_id offset 0) r
+             from receipts where notification_id = w.notification_id and notification_id between $4 and $5 offset 0) r
            order by w.place"#,
         &ids,
         PushpostReason::Requested.as_str(),
-        app.0
+        app.0,
+        first,
+        last
     )
     .fetch_all(conn)
     .await?;
