@@ -31,6 +31,45 @@ pub struct EndedNotification {
     pub counts: DeliveryCounts,
 }
 
+/// What an end follows from, beside the outcomes.
+pub(in crate::store) struct EndRows {
+    pub(in crate::store) label: Option<String>,
+    pub(in crate::store) metadata: Option<Vec<u8>>,
+    pub(in crate::store) created_at: DateTime<Utc>,
+    pub(in crate::store) due_at: DateTime<Utc>,
+    pub(in crate::store) cancelled_at: Option<DateTime<Utc>>,
+    /// The notification was cancelled, and a device or a part of its audience was stopped by that.
+    pub(in crate::store) is_stopped: bool,
+    pub(in crate::store) began_at: Option<DateTime<Utc>>,
+    pub(in crate::store) last_at: Option<DateTime<Utc>>,
+}
+
+impl EndedNotification {
+    /// The end of a notification with these outcomes, whatever statement has read it.
+    pub(in crate::store) fn of(id: NotificationId, rows: EndRows, counts: DeliveryCounts) -> Self {
+        let facts = StatusFacts {
+            due: true,
+            begun: true,
+            expanded: true,
+            stopped: rows.is_stopped,
+            cancelled_at: rows.cancelled_at,
+            due_at: rows.due_at,
+            last_at: rows.last_at,
+        };
+        Self {
+            id,
+            status: facts.status(counts),
+            label: rows.label,
+            metadata: rows.metadata,
+            created_at: rows.created_at,
+            due_at: rows.due_at,
+            started_at: rows.began_at,
+            done_at: facts.done_at(counts),
+            counts,
+        }
+    }
+}
+
 /// Reads notifications of an app that have ended, in the order given. One that is not kept any more is left out.
 ///
 /// # Errors
@@ -82,26 +121,18 @@ pub async fn ended(
             expired: count(row.expired),
             cancelled: count(row.cancelled),
         };
-        let facts = StatusFacts {
-            due: true,
-            begun: true,
-            expanded: true,
-            stopped: row.cancelled_at.is_some() && (row.audience_cancelled || row.requested),
-            cancelled_at: row.cancelled_at,
-            due_at: row.due_at,
-            last_at: row.last_at,
-        };
-        EndedNotification {
-            id: NotificationId(row.notification_id),
-            status: facts.status(counts),
+        let is_stopped = row.cancelled_at.is_some() && (row.audience_cancelled || row.requested);
+        let rows = EndRows {
             label: row.label,
             metadata: row.metadata,
             created_at: row.created_at,
             due_at: row.due_at,
-            started_at: row.began_at,
-            done_at: facts.done_at(counts),
-            counts,
-        }
+            cancelled_at: row.cancelled_at,
+            is_stopped,
+            began_at: row.began_at,
+            last_at: row.last_at,
+        };
+        EndedNotification::of(NotificationId(row.notification_id), rows, counts)
     });
     Ok(ended.collect())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pushpost::domain::{AppId, DeviceDetail, LogPosition, NotificationId};
+use pushpost::store::deliveries::ReceiptScope;
 use pushpost::store::events::{self, ReceiptId};
 use pushpost::store::{Purpose, Session, SessionPool, deliveries, notifications, webhooks};
 use pushpost_testkit::database::TestDatabase;
@@ -28,7 +29,8 @@ async fn read(conn: &mut Session, id: NotificationId, receipt: ReceiptId) {
     let today: chrono::NaiveDate =
         sqlx::query_scalar("select (now() at time zone 'UTC')::date").fetch_one(&mut *conn).await.unwrap();
     events::page(conn, app, LogPosition { position: 0, day: today }, 8).await.unwrap();
-    let found = deliveries::listed_receipts(conn, app, &keys, DeviceDetail::All, 500).await.unwrap();
+    let scope = ReceiptScope { detail: DeviceDetail::All, devices_max: 500, with_ends: true };
+    let found = deliveries::listed_receipts(conn, app, &keys, scope).await.unwrap();
     assert_eq!(found[0].devices.as_ref().unwrap().len(), 9);
     assert_eq!(events::ended(conn, app, &[id]).await.unwrap().len(), 1);
     notifications::traces_of(conn, app, &[id]).await.unwrap();
