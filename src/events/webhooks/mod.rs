@@ -10,6 +10,7 @@ mod connector;
 mod delivery;
 mod facts;
 mod message;
+mod notes;
 mod record;
 mod registry;
 mod runner;
