@@ -10,7 +10,8 @@ mod secrets;
 mod set_aside;
 
 pub use attempts::{
-    AttemptRow, NewAttempt, NewSuccess, attempts, delete_old_attempts, last_failure, note_attempt, note_successes,
+    AttemptRow, NewAttempt, NewSuccess, attempts, delete_old_attempts, last_failure, note_attempt,
+    note_successes,
 };
 pub use changes::{
     NewWebhook, WebhookEdit, delete, ensure_declared, forget_undeclared, insert, pause, refresh_idle, replay,

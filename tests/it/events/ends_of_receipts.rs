@@ -42,8 +42,7 @@ async fn make(db: &TestDatabase, rng: &mut StdRng, made: &mut Vec<Made>) {
         _ => (0..rng.random_range(0..4)).map(|_| rng.random_range(1..4)).collect(),
     };
     let is_plain = rng.random_bool(0.6);
-    let receipts: Vec<Vec<u8>> =
-        sizes.iter().map(|size| outcomes(rng, *size, is_plain)).collect();
+    let receipts: Vec<Vec<u8>> = sizes.iter().map(|size| outcomes(rng, *size, is_plain)).collect();
     let all: usize = receipts.iter().flatten().filter(|outcome| **outcome != 0).count();
     let devices = i32::try_from(all).unwrap() + rng.random_range(0..8) / 7;
     let target_count = (!rng.random_bool(0.1)).then_some(devices);

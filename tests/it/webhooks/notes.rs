@@ -36,7 +36,8 @@ async fn successes_of_a_lease_are_noted_together_and_none_is_lost() {
     assert_eq!(noted.iter().map(of).collect::<Vec<_>>(), posted, "in their order");
     assert!(noted.is_sorted_by_key(|attempt| std::cmp::Reverse(attempt["at"].as_str().unwrap().to_owned())));
     assert_eq!(event_ids(&messages).len(), 30);
-    let transactions = service.database.count("select count(distinct xmin::text) from webhook_attempts").await;
+    let transactions =
+        service.database.count("select count(distinct xmin::text) from webhook_attempts").await;
     assert!(transactions <= 15, "30 successes are noted by {transactions} transactions");
     service.stop().await;
 }
