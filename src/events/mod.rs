@@ -13,6 +13,7 @@ mod reader;
 mod recent;
 mod rendering;
 pub mod sequencer;
+mod short_lived;
 pub mod streams;
 pub mod webhooks;
 

@@ -12,7 +12,7 @@ use super::candidates::{Candidate, candidates};
 use super::event::{Event, EventData};
 use super::filter::EventFilter;
 use super::recent::{ReadEvent, Reading, RecentEvents};
-use super::rendering::render;
+use super::rendering::{RenderScope, render};
 use crate::domain::{App, DeviceDetail, EventPlace, EventType, InstallationKey, NotificationId};
 use crate::store::{self, Session, SessionPool};
 
@@ -216,7 +216,7 @@ impl EventReader {
         while let Some(item) = items.get(read.len()).filter(|_| devices < PAGE_DEVICES) {
             let is_shared = sharing == Sharing::Yes && self.recent.is_recent(item.place);
             let find = |item: &Candidate| match is_shared {
-                true => self.recent.find(app.id, detail, item.place),
+                true => self.recent.find(app.id, detail, item),
                 false => None,
             };
             let turn = match find(item) {
@@ -236,13 +236,15 @@ impl EventReader {
             let rest = &items[read.len()..];
             let missing = rest.iter().take(step).take_while(|item| find(item).is_none()).count();
             let room = PAGE_DEVICES.saturating_sub(devices);
-            let rendered = render(conn, app, &rest[..missing], detail, room, devices == 0).await?;
+            let wanted = RenderScope { detail, room, is_first: devices == 0 };
+            let recent = is_shared.then_some(&*self.recent);
+            let rendered = render(conn, app, &rest[..missing], wanted, recent).await?;
             let is_full = rendered.len() < missing;
             for (item, (event, listed)) in rest.iter().zip(rendered) {
                 let event = event.map(|event| self.written(app, &event));
                 let event = ReadEvent { event, devices: listed };
                 if is_shared {
-                    self.recent.keep(app.id, detail, item.place, event.clone());
+                    self.recent.keep(app.id, detail, item, event.clone());
                 }
                 devices += listed;
                 read.push(event);

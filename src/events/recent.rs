@@ -2,20 +2,23 @@
 //!
 //! An event is made from rows as they are, so it is shared for a short time only: after that, what was erased meanwhile is in none.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::candidates::Candidate;
 use super::reader::WrittenEvent;
-use crate::domain::{AppId, DeviceDetail, EventPlace};
+use super::short_lived::ShortLived;
+use crate::domain::{AppId, DeviceDetail, EventPlace, NotificationId};
+use crate::store::events::EndedNotification;
 
 /// How long an event is shared.
 const SHARED_TIME: Duration = Duration::from_secs(3);
 /// Bytes of JSON that are kept at most, over all apps.
-const BYTES_MAX: usize = 8 << 20;
+const EVENT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of ends that are kept at most, over all apps.
+const END_BYTES_MAX: usize = 4 << 20;
 /// Rows of the log behind the newest one that a reader may be, and still share what it reads.
 const ROWS_BEHIND_MAX: i64 = 5_000;
 
@@ -33,18 +36,17 @@ pub(super) struct ReadEvent {
 }
 
 /// The newest events of all apps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RecentEvents {
     kept: Mutex<KeptEvents>,
     readings: Mutex<HashMap<ReadingKey, Arc<Reading>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct KeptEvents {
-    events: HashMap<EventKey, (Instant, ReadEvent)>,
-    /// In the order in which they were read.
-    order: VecDeque<EventKey>,
-    bytes: usize,
+    events: ShortLived<EventKey, ReadEvent>,
+    /// Ends that came with receipts. They name no user and no device, so nothing in them can be erased.
+    ends: ShortLived<(AppId, NotificationId), EndedNotification>,
     /// The newest position that was read.
     newest: i64,
 }
@@ -72,6 +74,17 @@ impl Reading {
     }
 }
 
+impl Default for RecentEvents {
+    fn default() -> Self {
+        let kept = KeptEvents {
+            events: ShortLived::new(SHARED_TIME, EVENT_BYTES_MAX),
+            ends: ShortLived::new(SHARED_TIME, END_BYTES_MAX),
+            newest: 0,
+        };
+        Self { kept: Mutex::new(kept), readings: Mutex::default() }
+    }
+}
+
 impl RecentEvents {
     pub(super) fn reading(&self, app: AppId, detail: DeviceDetail) -> Arc<Reading> {
         Arc::clone(lock(&self.readings).entry((app, detail)).or_default())
@@ -82,45 +95,33 @@ impl RecentEvents {
         place.position > lock(&self.kept).newest - ROWS_BEHIND_MAX
     }
 
-    pub(super) fn find(&self, app: AppId, detail: DeviceDetail, place: EventPlace) -> Option<ReadEvent> {
-        let kept = lock(&self.kept);
-        let (read_at, event) = kept.events.get(&((app, detail), place))?;
-        (read_at.elapsed() < SHARED_TIME).then(|| event.clone())
+    pub(super) fn find(&self, app: AppId, detail: DeviceDetail, item: &Candidate) -> Option<ReadEvent> {
+        lock(&self.kept).events.find(key(app, detail, item)).cloned()
     }
 
-    pub(super) fn keep(&self, app: AppId, detail: DeviceDetail, place: EventPlace, event: ReadEvent) {
-        let now = Instant::now();
+    pub(super) fn keep(&self, app: AppId, detail: DeviceDetail, item: &Candidate, event: ReadEvent) {
         let mut kept = lock(&self.kept);
-        kept.newest = kept.newest.max(place.position);
-        kept.drop_old(now);
-        kept.bytes += bytes(&event);
-        let key = ((app, detail), place);
-        match kept.events.insert(key, (now, event)) {
-            // It keeps its place in the order, and is dropped a little earlier.
-            Some((_, before)) => kept.bytes -= bytes(&before),
-            None => kept.order.push_back(key),
-        }
+        kept.newest = kept.newest.max(item.place.position);
+        let bytes = event.event.as_ref().map_or(0, |event| event.json.len());
+        kept.events.keep(key(app, detail, item), event, bytes);
+    }
+
+    /// The end of a notification that came with its only receipt.
+    pub(super) fn find_end(&self, app: AppId, id: NotificationId) -> Option<EndedNotification> {
+        lock(&self.kept).ends.find((app, id)).cloned()
+    }
+
+    /// The event of an end stands behind that of the receipt, often in the next page.
+    pub(super) fn keep_end(&self, app: AppId, end: EndedNotification) {
+        let bytes = end.label.as_ref().map_or(0, String::len) + end.metadata.as_ref().map_or(0, Vec::len);
+        lock(&self.kept).ends.keep((app, end.id), end, bytes);
     }
 }
 
-impl KeptEvents {
-    fn drop_old(&mut self, now: Instant) {
-        while let Some(key) = self.order.front().copied() {
-            let is_old = self.events.get(&key).is_none_or(|(read_at, _)| now - *read_at >= SHARED_TIME);
-            if !is_old && self.bytes <= BYTES_MAX {
-                return;
-            }
-            self.order.pop_front();
-            if let Some((_, event)) = self.events.remove(&key) {
-                self.bytes -= bytes(&event);
-            }
-        }
-    }
-}
-
-/// An event takes some more, so that events without devices are bounded too.
-fn bytes(event: &ReadEvent) -> usize {
-    200 + event.event.as_ref().map_or(0, |event| event.json.len())
+/// Only what is made of a receipt depends on the devices that are listed.
+fn key(app: AppId, detail: DeviceDetail, item: &Candidate) -> EventKey {
+    let detail = if item.receipt().is_some() { detail } else { DeviceDetail::None };
+    ((app, detail), item.place)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,62 +130,82 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::NaiveDate;
+    use chrono::{DateTime, NaiveDate};
+    use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{EventType, LogPosition};
+    use crate::domain::{DeliveryCounts, EventType, LogPosition, NotificationStatus};
+    use crate::events::candidates::Source;
+    use crate::store::events::ReceiptId;
 
     const APP: AppId = AppId(1);
     const ALL: DeviceDetail = DeviceDetail::All;
 
-    fn place(position: i64) -> EventPlace {
-        EventPlace::new(LogPosition { position, day: NaiveDate::default() }, 0)
+    fn item(position: i64, source: Source) -> Candidate {
+        let place = EventPlace::new(LogPosition { position, day: NaiveDate::default() }, 0);
+        Candidate { place, at: DateTime::UNIX_EPOCH, source }
     }
 
-    fn event(position: i64, bytes: usize) -> ReadEvent {
-        let event = WrittenEvent {
-            place: place(position),
-            id: String::new().into(),
-            kind: EventType::NodeStarted,
-            notification: None,
-            json: "x".repeat(bytes).into(),
-        };
-        ReadEvent { event: Some(event), devices: 0 }
+    fn receipt(position: i64) -> Candidate {
+        item(position, Source::Receipt((id(1), ReceiptId(1))))
+    }
+
+    fn id(number: u128) -> NotificationId {
+        NotificationId(Uuid::from_u128(number))
+    }
+
+    fn event() -> ReadEvent {
+        ReadEvent { event: None, devices: 0 }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_is_shared_for_a_short_time_by_readers_that_want_the_same_devices() {
         let recent = RecentEvents::default();
-        recent.keep(APP, ALL, place(1), event(1, 1));
-        assert!(recent.find(APP, ALL, place(1)).is_some());
-        assert!(recent.find(APP, DeviceDetail::None, place(1)).is_none());
-        assert!(recent.find(AppId(2), ALL, place(1)).is_none());
+        recent.keep(APP, ALL, &receipt(1), event());
+        assert!(recent.find(APP, ALL, &receipt(1)).is_some());
+        assert!(recent.find(APP, DeviceDetail::None, &receipt(1)).is_none());
+        assert!(recent.find(AppId(2), ALL, &receipt(1)).is_none());
         tokio::time::advance(SHARED_TIME).await;
-        assert!(recent.find(APP, ALL, place(1)).is_none(), "what was erased since would be in it");
-        recent.keep(APP, ALL, place(2), event(2, 1));
-        assert_eq!(lock(&recent.kept).events.len(), 1, "an old event takes no room");
+        assert!(recent.find(APP, ALL, &receipt(1)).is_none(), "what was erased since would be in it");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_events_go_where_there_are_too_many_bytes() {
+    async fn an_event_that_lists_no_receipt_is_shared_by_all_readers() {
         let recent = RecentEvents::default();
-        for position in 1..=200 {
-            recent.keep(APP, ALL, place(position), event(position, 100_000));
+        let fact = Source::Fact { kind: EventType::NodeStarted, devices: Vec::new(), json: Vec::new() };
+        for (position, source) in [(1, Source::Ended(id(1))), (2, fact)] {
+            let item = item(position, source);
+            recent.keep(APP, ALL, &item, event());
+            assert!(recent.find(APP, DeviceDetail::Failed, &item).is_some(), "{item:?}");
         }
-        let held = (1..=200).filter(|position| recent.find(APP, ALL, place(*position)).is_some()).count();
-        assert!((80..=84).contains(&held), "{held} events of 100 KB in 8 MB");
-        assert!(recent.find(APP, ALL, place(200)).is_some());
-        // An event that is read twice counts once.
-        let before = lock(&recent.kept).bytes;
-        recent.keep(APP, ALL, place(200), event(200, 100_000));
-        assert!(lock(&recent.kept).bytes <= before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_kept_for_the_app_of_its_receipt() {
+        let recent = RecentEvents::default();
+        let end = EndedNotification {
+            id: id(1),
+            status: NotificationStatus::Done,
+            label: Some("order".to_owned()),
+            metadata: None,
+            created_at: DateTime::UNIX_EPOCH,
+            due_at: DateTime::UNIX_EPOCH,
+            started_at: None,
+            done_at: None,
+            counts: DeliveryCounts::default(),
+        };
+        recent.keep_end(APP, end.clone());
+        assert_eq!(recent.find_end(APP, id(1)), Some(end));
+        assert_eq!((recent.find_end(AppId(2), id(1)), recent.find_end(APP, id(2))), (None, None));
+        tokio::time::advance(SHARED_TIME).await;
+        assert_eq!(recent.find_end(APP, id(1)), None);
     }
 
     #[test]
     fn only_readers_near_the_end_of_the_log_share() {
         let recent = RecentEvents::default();
-        recent.keep(APP, ALL, place(10_000), event(10_000, 1));
-        assert!(recent.is_recent(place(9_999)) && recent.is_recent(place(20_000)));
-        assert!(!recent.is_recent(place(10_000 - ROWS_BEHIND_MAX)));
+        recent.keep(APP, ALL, &receipt(10_000), event());
+        assert!(recent.is_recent(receipt(9_999).place) && recent.is_recent(receipt(20_000).place));
+        assert!(!recent.is_recent(receipt(10_000 - ROWS_BEHIND_MAX).place));
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Error;
 use crate::domain::{AppId, Content, DeviceId, NotificationId, TraceId, UserId};
 use crate::store::Session;
+use crate::store::partitions::id_span;
 
 /// What a lane must know about a notification to send it.
 #[derive(Debug)]
@@ -146,16 +147,20 @@ pub async fn traces_of(
     app: AppId,
     ids: &[NotificationId],
 ) -> Result<Vec<(NotificationId, TraceId)>, Error> {
+    let ids = uuids(ids);
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query!(
         r#"
         select n.notification_id as "notification_id!", n.trace_id as "trace_id!"
         from unnest($1::uuid[]) id
         cross join lateral (
           select notification_id, trace_id from notifications
-          where notification_id = id and app_id = $2 and trace_id is not null offset 0) n
+          where notification_id = id and app_id = $2 and trace_id is not null and notification_id between $3 and $4 offset 0) n
         "#,
-        &uuids(ids),
-        app.0
+        &ids,
+        app.0,
+        first,
+        last
     )
     .fetch_all(conn)
     .await?;

@@ -13,6 +13,13 @@ use crate::store::Session;
 /// Number of days after today that always have partitions.
 pub const DAYS_AHEAD: i32 = 7;
 
+/// The lowest and the highest of these ids. A statement that looks them up one by one names both, because Postgres then leaves out
+/// the partitions of all other days when the statement begins, before it opens them.
+pub(super) fn id_span(ids: &[Uuid]) -> (Uuid, Uuid) {
+    let nil = Uuid::nil();
+    (ids.iter().min().copied().unwrap_or(nil), ids.iter().max().copied().unwrap_or(nil))
+}
+
 /// The days from today to [`DAYS_AHEAD`] (UTC) that have no partitions yet.
 pub async fn missing_days(conn: &mut Session) -> Result<Vec<NaiveDate>, Error> {
     let rows = sqlx::query_scalar!(

@@ -22,6 +22,11 @@ pub const ACCEPT_KEYED: [(&str, &str); 6] = [
     ("max_parallel_workers_per_gather", "0"),
 ];
 
+/// Settings for what observes: the readers of the event log, the leader's figures and explanations. A page of the log names a few ids, and a plan
+/// for their day alone looks cheaper than one that chooses the days when it runs, so Postgres would plan each page again: 1.2 ms for a
+/// statement that then runs 0.03 ms, measured with 16 days.
+pub const OBSERVE: [(&str, &str); 3] = [REQUESTS[0], REQUESTS[1], ("plan_cache_mode", "force_generic_plan")];
+
 /// Settings for requests and commands. They read `jobs` too ([`super::status`], [`super::deliveries`]), and they sort
 /// lists of devices.
 pub const REQUESTS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];

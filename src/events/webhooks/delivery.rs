@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Attempted;
 use super::message::WebhookMessage;
+use super::notes::WaitingNotes;
 use super::record::{Success, new_attempt};
 use super::services::{WebhookServices, WebhookTarget};
 use super::traced::AttemptTrace;
@@ -28,24 +29,27 @@ pub(super) struct Deliverer {
     pub(super) services: Arc<WebhookServices>,
     pub(super) held: LeasedWebhook,
     pub(super) stop: CancellationToken,
+    pub(super) notes: WaitingNotes,
     began: Instant,
 }
 
 impl Deliverer {
     pub(super) fn new(services: Arc<WebhookServices>, held: LeasedWebhook, stop: CancellationToken) -> Self {
-        Self { services, held, stop, began: Instant::now() }
+        Self { services, held, stop, notes: WaitingNotes::default(), began: Instant::now() }
     }
 
     /// Ends when the lease is given back or lost.
     pub(super) async fn run(mut self) {
-        let Err(error) = self.serve().await else { return };
-        tracing::debug!(%error, webhook = self.held.name, "webhook is not served now");
-        // Without it no node would serve the webhook as long as this one lives.
-        while let Err(error) = self.release().await {
-            if !self.may_repeat(&error).await {
-                return;
+        if let Err(error) = self.serve().await {
+            tracing::debug!(%error, webhook = self.held.name, "webhook is not served now");
+            // Without it no node would serve the webhook as long as this one lives.
+            while let Err(error) = self.release().await {
+                if !self.may_repeat(&error).await {
+                    break;
+                }
             }
         }
+        self.write_notes().await;
     }
 
     async fn serve(&mut self) -> Result<(), store::Error> {
@@ -64,7 +68,7 @@ impl Deliverer {
             let trace = AttemptTrace::begin(&services, &app, work.message()).await?;
             let traceparent = trace.as_ref().map(AttemptTrace::traceparent);
             let signed = work.message().signed(&target.settings.secrets, now, traceparent);
-            let attempted = target.client.post(&signed, now).await;
+            let attempted = self.post(&target, &signed).await;
             if let Some(trace) = trace {
                 trace.end(&services, &app, &target, work.message(), &attempted);
             }
@@ -162,9 +166,10 @@ impl Deliverer {
         let next = self.following(app, target).await;
         let last = next.as_ref().map(|next| next.message.last);
         let bounds = MessageBounds { cursor: end, message: last };
-        let ends_gap = matches!(work, Work::Gap(_));
+        let (ends_gap, ends_failure) = (matches!(work, Work::Gap(_)), before != step.progress);
         let attempt = new_attempt(work.message(), before.failures, &attempted, &services.node_name);
-        let success = Success { bounds, ends_gap, attempt, change: step.change, passed: &passed };
+        let success =
+            Success { bounds, ends_gap, ends_failure, attempt, change: step.change, passed: &passed };
         let recorded = loop {
             match self.record_success(&success).await {
                 Ok(recorded) => break recorded,
@@ -189,8 +194,8 @@ impl Deliverer {
         }
     }
 
-    async fn record_failure(&self, app: &App, work: &Work, attempted: &Attempted, step: NextStep) {
-        let services = &self.services;
+    async fn record_failure(&mut self, app: &App, work: &Work, attempted: &Attempted, step: NextStep) {
+        let services = Arc::clone(&self.services);
         let (before, mut progress) = (self.held.progress, step.progress);
         let is_gap = matches!(work, Work::Gap(_));
         let forgets_gap =

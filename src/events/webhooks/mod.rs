@@ -11,6 +11,7 @@ mod delivery;
 mod due_times;
 mod facts;
 mod message;
+mod notes;
 mod record;
 mod registry;
 mod runner;

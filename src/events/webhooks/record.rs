@@ -19,6 +19,8 @@ const RECORD_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Success<'a> {
     pub(super) bounds: MessageBounds,
     pub(super) ends_gap: bool,
+    /// The attempts before it failed, or another message than the next one was tried.
+    pub(super) ends_failure: bool,
     pub(super) attempt: NewAttempt<'a>,
     pub(super) change: Option<WebhookChange>,
     /// Events that are set aside.
@@ -27,20 +29,42 @@ pub(super) struct Success<'a> {
 
 impl Deliverer {
     /// None: the lease was lost. Else whether the next message may be sent.
-    pub(super) async fn record_success(&self, success: &Success<'_>) -> Result<Option<bool>, store::Error> {
-        let Success { bounds, ends_gap, attempt, change, passed } = success;
+    pub(super) async fn record_success(
+        &mut self,
+        success: &Success<'_>,
+    ) -> Result<Option<bool>, store::Error> {
+        let Success { bounds, ends_gap, ends_failure, attempt, change, passed } = success;
         let (services, held) = (&self.services, &self.held);
         let mut conn = services.session().await?;
-        if change.is_none() && passed.is_empty() {
-            return webhooks::record_success(&mut conn, held, *bounds, *ends_gap, attempt).await;
+        if let Some(message) = bounds.message
+            && !ends_gap
+            && !ends_failure
+            && self.notes.has_room()
+        {
+            let recorded = webhooks::record_progress(&mut conn, held, bounds.cursor, message).await?;
+            return Ok(recorded.map(|(at, may_go_on)| {
+                self.notes.add(attempt, at);
+                may_go_on
+            }));
         }
-        let mut transaction = conn.begin().await?;
-        let may_go_on = webhooks::record_success(&mut transaction, held, *bounds, *ends_gap, attempt).await?;
+        let notes = self.notes.with(attempt);
+        let noted = (notes.as_slice(), attempt.node_name);
+        let may_go_on = if change.is_none() && passed.is_empty() {
+            webhooks::record_success(&mut conn, held, *bounds, *ends_gap, noted).await?
+        } else {
+            let mut transaction = conn.begin().await?;
+            let may_go_on =
+                webhooks::record_success(&mut transaction, held, *bounds, *ends_gap, noted).await?;
+            if may_go_on.is_some() {
+                self.set_aside(&mut transaction, passed).await?;
+                facts::append_recovery(&mut transaction, services, held, *change).await?;
+            }
+            transaction.commit().await?;
+            may_go_on
+        };
         if may_go_on.is_some() {
-            self.set_aside(&mut transaction, passed).await?;
-            facts::append_recovery(&mut transaction, services, held, *change).await?;
+            self.notes.clear();
         }
-        transaction.commit().await?;
         Ok(may_go_on)
     }
 
@@ -56,7 +80,7 @@ impl Deliverer {
 
     /// False: the lease was lost.
     pub(super) async fn record_failed(
-        &self,
+        &mut self,
         failure: &Failure,
         attempt: &NewAttempt<'_>,
         change: Option<WebhookChange>,
@@ -67,12 +91,19 @@ impl Deliverer {
         let why = attempted.error.as_deref();
         let is_held = webhooks::record_failure(&mut transaction, &self.held, failure, why).await?;
         if is_held {
+            if !self.notes.all().is_empty() {
+                let notes = self.notes.all();
+                webhooks::note_successes(&mut transaction, self.held.id, notes, attempt.node_name).await?;
+            }
             webhooks::note_attempt(&mut transaction, self.held.id, attempt).await?;
             let since = failure.progress.failing_since;
             facts::append_failure(&mut transaction, &self.services, &self.held, change, since, attempted)
                 .await?;
         }
         transaction.commit().await?;
+        if is_held {
+            self.notes.clear();
+        }
         Ok(is_held)
     }
 

@@ -7,6 +7,7 @@
 mod attempts;
 mod course;
 mod erased;
+mod receipt_rows;
 mod recorded;
 mod timeline;
 mod unfold;
@@ -21,7 +22,7 @@ use crate::domain::{AppId, DeliveryStatus, DeviceId, LaneId, NotificationId, Ref
 use crate::store::{Session, SessionPool};
 pub use attempts::{ATTEMPTS_MAX, LaneStop, RecordedAttempt, RecordedAttempts};
 pub use course::{CourseEnd, DeviceCourse, WaitingJob, course};
-pub use recorded::{ListedReceipt, ReceiptKey, ReceiptSummary, listed_receipts};
+pub use recorded::{ListedReceipt, ReceiptKey, ReceiptScope, ReceiptSummary, listed_receipts};
 pub use timeline::timeline;
 use unfold::{JobRow, ReceiptRow};
 

@@ -8,12 +8,13 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::unfold::ReceiptRow;
+use super::receipt_rows::{FoundReceipt, found_receipts};
 use super::{Delivery, DeliveryFilter, erased};
 use crate::domain::{
     AppId, DeliveryCounts, DeliveryStatus, DeviceDetail, LaneId, NotificationId, References, UserId,
 };
-use crate::store::events::{DEVICES_PER_FACT, ReceiptId};
+use crate::store::events::{DEVICES_PER_FACT, EndedNotification, ReceiptId};
+use crate::store::partitions::id_span;
 use crate::store::{Error, Session, erasures};
 
 /// A receipt of so many devices may be of a broadcast, so its targets are looked for as a whole first.
@@ -46,10 +47,24 @@ pub struct ListedReceipt {
     pub asked: u64,
     /// Their deliveries. None: the receipts before have too many devices.
     pub devices: Option<Vec<Delivery>>,
+    /// The end of its notification, if the scope asks for ends and the receipt alone tells it. None says nothing about the
+    /// notification.
+    pub end: Option<EndedNotification>,
 }
 
-/// Reads receipts of an app's notifications, in the order given, with the deliveries that `detail` asks for: of the first receipts that
-/// together have at most `most` of them, and always of the first one that has any. A receipt that is not kept any more is left out. Erased
+/// What is read of receipts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceiptScope {
+    /// Which deliveries are listed.
+    pub detail: DeviceDetail,
+    /// Deliveries of all receipts together, at most.
+    pub devices_max: u64,
+    /// Are ends of notifications read too, where a receipt alone tells them?
+    pub with_ends: bool,
+}
+
+/// Reads receipts of an app's notifications, in the order given, with the deliveries that the scope asks for: of the first receipts that
+/// together have at most `devices_max` of them, and always of the first one that has any. A receipt that is not kept any more is left out. Erased
 /// users and devices are hidden, as in the list of a notification's deliveries.
 ///
 /// # Errors
@@ -58,22 +73,21 @@ pub async fn listed_receipts(
     conn: &mut Session,
     app: AppId,
     receipts: &[ReceiptKey],
-    detail: DeviceDetail,
-    most: u64,
+    scope: ReceiptScope,
 ) -> Result<Vec<ListedReceipt>, Error> {
     if receipts.is_empty() {
         return Ok(Vec::new());
     }
-    let filter = DeliveryFilter { statuses: statuses(detail), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { statuses: statuses(scope.detail), ..DeliveryFilter::default() };
     let (mut listed, mut found) = (Vec::new(), Vec::new());
-    for (summary, asked, row) in rows(conn, app, receipts, detail, most).await? {
+    for FoundReceipt { summary, asked, lists, end } in found_receipts(conn, app, receipts, scope).await? {
         let mut devices = Vec::new();
-        if let Some(row) = &row {
+        if let Some(row) = &lists {
             row.unfold(0, &filter, DEVICES_PER_FACT as usize, &mut devices)?;
         }
         found.extend(devices.into_iter().map(|delivery| (summary.key, delivery)));
-        let devices = (row.is_some() || asked == 0).then(Vec::new);
-        listed.push(ListedReceipt { summary, asked, devices });
+        let devices = (lists.is_some() || asked == 0).then(Vec::new);
+        listed.push(ListedReceipt { summary, asked, devices, end });
     }
     add_addressing(conn, &mut found).await?;
     hide_erased(conn, app, &mut found).await?;
@@ -98,85 +112,6 @@ fn statuses(detail: DeviceDetail) -> Vec<DeliveryStatus> {
     }
 }
 
-type SummaryAndRow = (ReceiptSummary, u64, Option<ReceiptRow>);
-
-/// Summaries, how many devices are asked for, and the lists of those that are within the bound.
-async fn rows(
-    conn: &mut Session,
-    app: AppId,
-    receipts: &[ReceiptKey],
-    detail: DeviceDetail,
-    most: u64,
-) -> Result<Vec<SummaryAndRow>, Error> {
-    let (ids, numbers) = columns(receipts);
-    let rows = sqlx::query!(
-        r#"
-        with found as (
-          select w.place, w.notification_id, r.*, n.label,
-                 case when $4 then accepted else 0 end
-                   + case when $5 then rejected + token_dead + expired + cancelled + unknown else 0 end as asked
-          from unnest($1::uuid[], $2::bigint[]) with ordinality as w(notification_id, receipt, place)
-          cross join lateral (
-            select receipt_id, lane_id, recorded_at, attempt, accepted, rejected, token_dead, expired, cancelled, unknown, devices,
-                   outcomes, reasons, reason_indexes, last_reason, provider_ids
-            from receipts where notification_id = w.notification_id and receipt_id = w.receipt offset 0) r
-          left join lateral (
-            select label from notifications
-            where notification_id = w.notification_id and app_id = $3 offset 0) n on true),
-        summed as (select *, sum(asked) over (order by place rows unbounded preceding) as total from found),
-        -- Lists are read from their compressed form only where they are wanted.
-        bounded as (select *, asked > 0 and (total = asked or total <= $6) as is_listed from summed)
-        select notification_id as "notification_id!", receipt_id, lane_id, recorded_at, attempt, accepted, rejected, token_dead,
-               expired, cancelled, unknown, label as "label?", asked as "asked!", is_listed as "is_listed!",
-               case when is_listed then devices end as devices, case when is_listed then outcomes end as outcomes,
-               case when is_listed then reasons end as "reasons: Vec<Option<String>>",
-               case when is_listed then reason_indexes end as reason_indexes, last_reason,
-               case when is_listed then provider_ids end as "provider_ids: Vec<Option<String>>"
-        from bounded order by place
-        "#,
-        &ids,
-        &numbers,
-        app.0,
-        detail == DeviceDetail::All,
-        detail != DeviceDetail::None,
-        i64::try_from(most).unwrap_or(i64::MAX)
-    )
-    .fetch_all(conn)
-    .await?;
-    let count = |number: i16| u64::try_from(number).unwrap_or_default();
-    let rows = rows.into_iter().map(|row| {
-        let summary = ReceiptSummary {
-            key: (NotificationId(row.notification_id), ReceiptId(row.receipt_id)),
-            label: row.label,
-            lane: LaneId(row.lane_id),
-            attempt: u16::try_from(row.attempt).unwrap_or_default(),
-            counts: DeliveryCounts {
-                pending: 0,
-                accepted: count(row.accepted),
-                unknown: count(row.unknown),
-                rejected: count(row.rejected),
-                token_dead: count(row.token_dead),
-                expired: count(row.expired),
-                cancelled: count(row.cancelled),
-            },
-        };
-        let listed = row.is_listed.then(|| ReceiptRow {
-            receipt_id: row.receipt_id,
-            lane_id: row.lane_id,
-            recorded_at: row.recorded_at,
-            attempt: row.attempt,
-            devices: row.devices.unwrap_or_default(),
-            outcomes: row.outcomes.unwrap_or_default(),
-            reasons: row.reasons,
-            reason_indexes: row.reason_indexes,
-            last_reason: row.last_reason,
-            provider_ids: row.provider_ids,
-        });
-        (summary, u64::try_from(row.asked).unwrap_or_default(), listed)
-    });
-    Ok(rows.collect())
-}
-
 /// Adds how each device was addressed. The targets of a broadcast are not in a table: of a receipt with many devices it is asked first if its
 /// notification has any.
 async fn add_addressing(conn: &mut Session, found: &mut [(ReceiptKey, Delivery)]) -> Result<(), Error> {
@@ -198,14 +133,17 @@ async fn add_addressing(conn: &mut Session, found: &mut [(ReceiptKey, Delivery)]
     if places.is_empty() {
         return Ok(());
     }
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query!(
         r#"select w.place as "place!", t.user_id, t.reference, t.platform
            from unnest($1::uuid[], $2::bigint[]) with ordinality as w(notification_id, device_id, place)
            cross join lateral (
              select user_id, reference, platform from targets
-             where notification_id = w.notification_id and device_id = w.device_id offset 0) t"#,
+             where notification_id = w.notification_id and device_id = w.device_id and notification_id between $3 and $4 offset 0) t"#,
         &ids,
-        &devices
+        &devices,
+        first,
+        last
     )
     .fetch_all(conn)
     .await?;
@@ -224,10 +162,13 @@ async fn without_targets(conn: &mut Session, ids: Vec<Uuid>) -> Result<HashSet<U
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
+    let (first, last) = id_span(&ids);
     let rows = sqlx::query_scalar!(
         r#"select id as "id!" from unnest($1::uuid[]) as id
-           where not exists (select from targets where notification_id = id offset 0)"#,
-        &ids
+           where not exists (select from targets where notification_id = id and notification_id between $2 and $3 offset 0)"#,
+        &ids,
+        first,
+        last
     );
     Ok(rows.fetch_all(conn).await?.into_iter().collect())
 }
@@ -250,8 +191,4 @@ async fn hide_erased(
         }
     }
     Ok(())
-}
-
-fn columns(receipts: &[ReceiptKey]) -> (Vec<Uuid>, Vec<i64>) {
-    receipts.iter().map(|(id, receipt)| (id.0, receipt.0)).unzip()
 }

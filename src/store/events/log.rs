@@ -1,4 +1,7 @@
 //! Reads the log.
+//!
+//! Every statement bounds `logged_at` above, so that the days that are made ahead are left out when it begins. No entry is a day ahead
+//! of Postgres's clock.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
@@ -45,7 +48,8 @@ pub async fn page(
 ) -> Result<Vec<LogEntry>, Error> {
     let rows = sqlx::query!(
         "select position, logged_at, kind, at, notifications, receipts, devices, fact from event_log
-         where app_id = $1 and position > $2 and logged_at >= $3 order by position limit $4",
+         where app_id = $1 and position > $2 and logged_at >= $3 and logged_at < now() + interval '1 day'
+         order by position limit $4",
         app.0,
         after.position,
         start_of(after.day),
@@ -74,7 +78,8 @@ pub async fn page(
 /// Postgres is out of reach.
 pub async fn oldest(conn: &mut Session, app: AppId) -> Result<Option<LogPosition>, Error> {
     let row = sqlx::query!(
-        "select position, logged_at from event_log where app_id = $1 order by position limit 1",
+        "select position, logged_at from event_log where app_id = $1 and logged_at < now() + interval '1 day'
+         order by position limit 1",
         app.0
     )
     .fetch_optional(conn)
@@ -142,7 +147,8 @@ async fn first_at(
 ) -> Result<Option<(i64, DateTime<Utc>)>, Error> {
     let row = sqlx::query!(
         "select position, logged_at from event_log
-         where app_id = $1 and position > $2 and logged_at >= $3 order by position limit 1",
+         where app_id = $1 and position > $2 and logged_at >= $3 and logged_at < now() + interval '1 day'
+         order by position limit 1",
         app.0,
         after,
         from

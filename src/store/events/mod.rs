@@ -16,6 +16,7 @@ mod sequencer;
 
 pub use days::{delete_waiting, drop_day, droppable_days, release_days};
 pub use devices::{EventDevice, devices};
+pub(in crate::store) use ended::EndRows;
 pub use ended::{EndedNotification, ended};
 pub use log::{LogEntry, ReceiptId, first_day, head, oldest, page, since};
 pub use outbox::{DEVICES_PER_FACT, NewFact, append, append_action};

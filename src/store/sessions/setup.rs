@@ -70,7 +70,8 @@ impl Purpose {
 
     fn planner(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Requests | Self::Observe => &planner::REQUESTS,
+            Self::Requests => &planner::REQUESTS,
+            Self::Observe => &planner::OBSERVE,
             Self::AcceptKeyed => &planner::ACCEPT_KEYED,
             Self::WakeUps | Self::Migration => &[],
             _ => &planner::QUEUE,

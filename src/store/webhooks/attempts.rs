@@ -31,6 +31,53 @@ pub struct NewAttempt<'a> {
     pub node_name: &'a str,
 }
 
+/// A success that is noted together with others.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewSuccess {
+    /// When it was recorded. None: now.
+    pub at: Option<DateTime<Utc>>,
+    /// The id of the message.
+    pub message: String,
+    /// Number of its events.
+    pub events: i16,
+    /// Attempts since the last success before it, this one included.
+    pub attempt: i32,
+    /// The status of the answer.
+    pub status: Option<i16>,
+    /// How long it took.
+    pub elapsed_ms: i32,
+    /// The first printable characters of the answer.
+    pub response: String,
+}
+
+/// Successes as the columns that statements take.
+#[derive(Default)]
+pub(super) struct SuccessColumns {
+    pub(super) at: Vec<Option<DateTime<Utc>>>,
+    pub(super) message: Vec<String>,
+    pub(super) events: Vec<i16>,
+    pub(super) attempt: Vec<i32>,
+    pub(super) status: Vec<Option<i16>>,
+    pub(super) elapsed_ms: Vec<i32>,
+    pub(super) response: Vec<String>,
+}
+
+impl SuccessColumns {
+    pub(super) fn of(successes: &[NewSuccess]) -> Self {
+        let mut columns = Self::default();
+        for success in successes.iter().cloned() {
+            columns.at.push(success.at);
+            columns.message.push(success.message);
+            columns.events.push(success.events);
+            columns.attempt.push(success.attempt);
+            columns.status.push(success.status);
+            columns.elapsed_ms.push(success.elapsed_ms);
+            columns.response.push(success.response);
+        }
+        columns
+    }
+}
+
 /// An attempt that was noted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptRow {
@@ -77,6 +124,41 @@ pub async fn note_attempt(conn: &mut Session, webhook: WebhookId, new: &NewAttem
         new.elapsed_ms,
         new.response,
         new.node_name
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes successes of a node in their order, whether or not the node still holds the lease. Of a webhook that is gone nothing is noted.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn note_successes(
+    conn: &mut Session,
+    webhook: WebhookId,
+    successes: &[NewSuccess],
+    node_name: &str,
+) -> Result<(), Error> {
+    let columns = SuccessColumns::of(successes);
+    sqlx::query!(
+        "
+        insert into webhook_attempts (webhook_id, succeeded, at, message, events, attempt, status, elapsed_ms, response, node_name)
+        select webhook_id, true, coalesce(s.at, now()), s.message, s.events, s.attempt, s.status, s.elapsed_ms, s.response, $9
+        from webhooks
+        cross join unnest($2::timestamptz[], $3::text[], $4::smallint[], $5::int[], $6::smallint[], $7::int[], $8::text[])
+          with ordinality as s(at, message, events, attempt, status, elapsed_ms, response, place)
+        where webhook_id = $1 order by s.place
+        ",
+        webhook.0,
+        &columns.at as &[Option<DateTime<Utc>>],
+        &columns.message,
+        &columns.events,
+        &columns.attempt,
+        &columns.status as &[Option<i16>],
+        &columns.elapsed_ms,
+        &columns.response,
+        node_name
     )
     .execute(conn)
     .await?;

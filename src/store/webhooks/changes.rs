@@ -145,6 +145,7 @@ pub async fn refresh_idle(conn: &mut Session) -> Result<u64, Error> {
           and (select l.position from event_log l
                where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
                  and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour'
+                 and l.logged_at < now() + interval '1 day'
                order by l.position limit 1) is null
         "
     )

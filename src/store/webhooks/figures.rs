@@ -34,6 +34,7 @@ pub async fn figures(conn: &mut Session) -> Result<Vec<WebhookFigures>, Error> {
                  select l.at from event_log l
                  where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
                    and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour'
+                   and l.logged_at < now() + interval '1 day'
                  order by l.position limit 1)), 0)::float8 as "lag_seconds!",
                (select count(*) from webhook_set_aside s where s.webhook_id = w.webhook_id)::int as "set_aside!"
         from webhooks w where source = 2 or seen_at > now() - interval '2 hours'

@@ -69,7 +69,8 @@ pub async fn claim(
               -- tables for all webhooks.
               or (select true from event_log l
                   where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
-                    and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour' limit 1)
+                    and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour'
+                    and l.logged_at < now() + interval '1 day' limit 1)
               or failures = 0 and (select true from webhook_set_aside s
                                    where s.webhook_id = w.webhook_id and s.next_attempt_at <= now() limit 1))
           order by next_attempt_at limit $5 for update skip locked)

@@ -98,6 +98,7 @@ async fn read(conn: &mut Session, app: AppId, one: Option<WebhookId>) -> Result<
                  select l.at from event_log l
                  where l.app_id = w.app_id and l.position > w.cursor_position - (w.cursor_index < 4294967295)::int
                    and l.logged_at >= w.cursor_day::timestamp at time zone 'UTC' - interval '1 hour'
+                   and l.logged_at < now() + interval '1 day'
                  order by l.position limit 1)), 0)::float8 as "lag_seconds!",
                (select count(*) from webhook_set_aside s where s.webhook_id = w.webhook_id) as "set_aside!"
         from webhooks w where app_id = $1 and webhook_id = coalesce($2, webhook_id) order by name

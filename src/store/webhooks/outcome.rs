@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::attempts::NewAttempt;
+use super::attempts::{NewSuccess, SuccessColumns};
 use super::lease::{LeasedWebhook, columns, focus_columns};
 use crate::domain::{EventPlace, WebhookProgress};
 use crate::store::{Error, Session};
@@ -51,9 +51,45 @@ pub async fn record_start(
     Ok(row.is_some())
 }
 
-/// Records a success: the cursor moves, and the next message has its bounds, in one statement with the attempt. Without a next
-/// message the lease is given back. None: the lease was lost, and nothing has changed. Else whether the next message may be
-/// sent, which it may not while the webhook is paused.
+/// Records a success of a webhook that does not fail, with the bounds of the next message. The attempt is noted later. None: the lease
+/// was lost, and nothing has changed. Else when it was recorded, and whether the next message may be sent: a webhook that was paused
+/// meanwhile has given its lease back.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn record_progress(
+    conn: &mut Session,
+    held: &LeasedWebhook,
+    cursor: EventPlace,
+    message: EventPlace,
+) -> Result<Option<(DateTime<Utc>, bool)>, Error> {
+    let ((position, index, day), message) = (columns(cursor), columns(message));
+    let row = sqlx::query!(
+        r#"
+        update webhooks set cursor_position = $4, cursor_index = $5, cursor_day = $6, message_position = $7,
+               message_index = $8, message_day = $9, node_id = case when paused_at is null then node_id end,
+               last_success_at = now()
+        where webhook_id = $1 and node_id = $2 and version = $3
+        returning now() as "at!", paused_at is null as "may_go_on!"
+        "#,
+        held.id.0,
+        held.node.0,
+        held.version,
+        position,
+        index,
+        day,
+        message.0,
+        message.1,
+        message.2
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.at, row.may_go_on)))
+}
+
+/// Records a success: the cursor moves, and the next message has its bounds, in one statement with the notes of this success and of
+/// those before it. Without a next message the lease is given back. None: the lease was lost, and nothing has changed. Else whether
+/// the next message may be sent, which it may not while the webhook is paused.
 ///
 /// # Errors
 /// Postgres is out of reach.
@@ -62,8 +98,9 @@ pub async fn record_success(
     held: &LeasedWebhook,
     bounds: MessageBounds,
     ends_gap: bool,
-    attempt: &NewAttempt<'_>,
+    (successes, node_name): (&[NewSuccess], &str),
 ) -> Result<Option<bool>, Error> {
+    let noted = SuccessColumns::of(successes);
     let (position, index, day) = columns(bounds.cursor);
     let message = bounds.message.map(columns);
     let row = sqlx::query!(
@@ -78,9 +115,13 @@ pub async fn record_success(
           where webhook_id = $1 and node_id = $2 and version = $3
           returning webhook_id, paused_at is null as may_go_on),
         noted as (
-          insert into webhook_attempts (webhook_id, succeeded, message, events, attempt, status, error, elapsed_ms, response,
+          insert into webhook_attempts (webhook_id, succeeded, at, message, events, attempt, status, elapsed_ms, response,
                                         node_name)
-          select webhook_id, true, $11, $12, $13, $14, null, $15, $16, $17 from moved)
+          select webhook_id, true, coalesce(s.at, now()), s.message, s.events, s.attempt, s.status, s.elapsed_ms, s.response, $18
+          from moved
+          cross join unnest($11::timestamptz[], $12::text[], $13::smallint[], $14::int[], $15::smallint[], $16::int[], $17::text[])
+            with ordinality as s(at, message, events, attempt, status, elapsed_ms, response, place)
+          order by s.place)
         select may_go_on as "may_go_on!" from moved
         "#,
         held.id.0,
@@ -93,13 +134,14 @@ pub async fn record_success(
         message.map(|message| message.1),
         message.map(|message| message.2),
         ends_gap,
-        attempt.message,
-        attempt.events,
-        attempt.attempt,
-        attempt.status,
-        attempt.elapsed_ms,
-        attempt.response,
-        attempt.node_name
+        &noted.at as &[Option<DateTime<Utc>>],
+        &noted.message,
+        &noted.events,
+        &noted.attempt,
+        &noted.status as &[Option<i16>],
+        &noted.elapsed_ms,
+        &noted.response,
+        node_name
     )
     .fetch_optional(conn)
     .await?;

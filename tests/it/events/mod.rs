@@ -1,6 +1,7 @@
 //! The event log on a real Postgres (docs/queue.md#event-log).
 
 mod endings;
+mod ends_of_receipts;
 mod facts;
 mod interleaving;
 mod missing_day;

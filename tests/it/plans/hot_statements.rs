@@ -146,7 +146,8 @@ async fn read_events(conn: &mut Session) {
     let long_ago = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000);
     events::since(conn, app, long_ago).await.unwrap();
     let receipts = [(id, events::ReceiptId(1)), (id, events::ReceiptId(2))];
-    deliveries::listed_receipts(conn, app, &receipts, DeviceDetail::All, 500).await.unwrap();
+    let scope = deliveries::ReceiptScope { detail: DeviceDetail::All, devices_max: 500, with_ends: true };
+    deliveries::listed_receipts(conn, app, &receipts, scope).await.unwrap();
     events::ended(conn, app, &[id]).await.unwrap();
     events::devices(conn, app, &[DeviceId(1), DeviceId(2)]).await.unwrap();
     keys::still_valid(conn, &[KeyId::random()]).await.unwrap();

@@ -8,7 +8,7 @@ use pushpost::domain::{
     AppId, EventPlace, LogPosition, MessageFocus, NodeId, NotificationId, WebhookProgress,
 };
 use pushpost::store::webhooks::{
-    self, ClaimScope, Failure, LeasedWebhook, MessageBounds, NewAttempt, WebhookEdit,
+    self, ClaimScope, Failure, LeasedWebhook, MessageBounds, NewAttempt, NewSuccess, WebhookEdit,
 };
 use pushpost::store::{Session, SessionPool, events, notifications};
 
@@ -61,8 +61,20 @@ async fn deliver(conn: &mut Session, held: &LeasedWebhook) {
     let place = EventPlace::new(LogPosition { position: 1, day: held.cursor.day() }, 0);
     let bounds = MessageBounds { cursor: held.cursor, message: Some(place) };
     webhooks::record_start(conn, held, bounds).await.unwrap();
-    let success = NewAttempt { error: None, ..attempt };
-    webhooks::record_success(conn, held, bounds, false, &success).await.unwrap();
+    let success = NewSuccess {
+        at: None,
+        message: "msg_1".to_owned(),
+        events: 1,
+        attempt: 1,
+        status: Some(200),
+        elapsed_ms: 1,
+        response: String::new(),
+    };
+    let successes = [success];
+    let noted = (successes.as_slice(), "plans");
+    webhooks::record_progress(conn, held, held.cursor, place).await.unwrap();
+    webhooks::record_success(conn, held, bounds, false, noted).await.unwrap();
+    webhooks::note_successes(conn, held.id, noted.0, noted.1).await.unwrap();
     let failure = Failure { wait: Duration::from_secs(1), ..Failure::of(held.progress) };
     webhooks::record_failure(conn, held, &failure, Some("status 500")).await.unwrap();
     webhooks::note_attempt(conn, held.id, &attempt).await.unwrap();

@@ -7,6 +7,7 @@ mod hot_webhooks;
 mod idle;
 mod kept_plans;
 mod key_function;
+mod log_readers;
 mod notify;
 mod partitions;
 mod plan_judge;

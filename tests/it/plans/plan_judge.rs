@@ -41,7 +41,7 @@ const NARROWED: [(&str, &str, &str); 8] = [
     ("event_log_", "position", "the whole log of an app is read"),
 ];
 
-/// The plans of what this connection has prepared. Arguments are none but for notifications: with an id that no day
+/// The plans of what this connection has prepared. Arguments are none but for notifications and times: with an id or a time that no day
 /// holds, no partition would be left to look at.
 pub(super) async fn kept_plans(conn: &mut Session, id: NotificationId) -> Vec<(String, Value)> {
     let prepared: Vec<(String, String, Vec<String>)> = sqlx::query_as(
@@ -59,6 +59,7 @@ pub(super) async fn kept_plans(conn: &mut Session, id: NotificationId) -> Vec<(S
             .iter()
             .map(|of| match of.as_str() {
                 "uuid" => format!("'{}'::uuid", id.0),
+                "timestamp with time zone" => "now()".to_owned(),
                 other => format!("null::{other}"),
             })
             .collect();

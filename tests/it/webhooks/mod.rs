@@ -10,6 +10,7 @@ mod faults;
 mod kills;
 mod libraries;
 pub(crate) mod nodes;
+mod notes;
 pub(crate) mod readme_receiver;
 mod receivers;
 mod slow;
