@@ -229,22 +229,19 @@ fn a_move_to_another_lane_is_told_by_the_lanes() {
     assert_eq!(told, expected.map(|(cause, lane)| (cause, lane.to_owned())));
 }
 
+/// The notification's `held` lists short stops too, so `why` names the same ones.
 #[test]
-fn short_stops_are_told_as_queue_unless_they_touch() {
+fn every_stop_is_told_however_short() {
     let accepted = || vec![attempt(1, 50_000, 50_001, DeliveryStatus::Accepted, "")];
     let states = [LaneState::Throttled, LaneState::Broken];
     let [throttled, broken] = states;
     for (stops, expected) in [
-        (vec![stop(throttled, 1_000, Some(5_900), "")], vec!["queue", "attempt"]),
+        (vec![stop(LaneState::Paused, 1_000, Some(1_900), "")], vec!["queue", "lane_paused", "queue", "attempt"]),
         (
             vec![stop(throttled, 1_000, Some(4_000), ""), stop(broken, 4_000, Some(7_000), "")],
             vec!["queue", "lane_throttled", "lane_broken", "queue", "attempt"],
         ),
-        (
-            vec![stop(throttled, 1_000, Some(4_000), ""), stop(broken, 4_001, Some(7_000), "")],
-            vec!["queue", "attempt"],
-        ),
-        // A long stop of which only the end concerns the device.
+        // A stop of which only the end concerns the device.
         (vec![stop(broken, -60_000, Some(2_000), "")], vec!["lane_broken", "queue", "attempt"]),
         // Stops that overlap, as no version writes them.
         (
