@@ -130,7 +130,7 @@ fn capitalised(sentence: &str) -> String {
 }
 
 /// A time in the unit that suits it: the two largest from a minute on.
-fn in_words(time: TimeDelta) -> String {
+pub fn in_words(time: TimeDelta) -> String {
     let (millis, seconds) = (time.num_milliseconds(), time.num_seconds());
     let mut words = String::new();
     let written = match seconds {

@@ -7,8 +7,8 @@ import { eventList } from "./events.js";
 import { count, duration, time } from "./format.js";
 import { laneActions } from "./lane_actions.js";
 import { live, onLive } from "./live.js";
-import { laneTable } from "./overview.js";
-import { advice, facts, heading, laneLink, link, openLink, pager, raw, section, state, table } from "./widgets.js";
+import { laneTable, needList } from "./overview.js";
+import { facts, heading, laneLink, link, openLink, pager, raw, section, state, table } from "./widgets.js";
 
 /** @typedef {import("./live.js").LiveLane} LiveLane */
 
@@ -49,7 +49,8 @@ export async function lane(view) {
     const found = live.snapshot?.lanes.find((one) => one.lane === view.id);
     if (live.snapshot === null) return view.show(heading(view.id), h("p.quiet", null, "Waiting for the first figures…"));
     if (!found) return view.show(heading(view.id), h("p", null, "There is no such lane. ", link("/dashboard/lanes", "All lanes")));
-    view.show(page(found), states(view, history), raw(found));
+    const needs = live.snapshot.needs.filter(({ page: path }) => path === `lanes/${found.lane}`);
+    view.show(page(found, needs), states(view, history), raw(found));
   };
   onLive(view.signal, draw);
   draw();
@@ -61,12 +62,12 @@ export async function lane(view) {
   draw();
 }
 
-/** @param {LiveLane} lane */
-function page(lane) {
+/** @param {LiveLane} lane @param {import("./live.js").Need[]} needs */
+function page(lane, needs) {
   const { credential: used, pruning } = lane;
   return [
     heading(lane.lane, state(lane.state), laneActions(lane)),
-    lane.action && h("p.needs", null, h("b", null, "To do: "), advice(lane.action)),
+    needs.length > 0 && h("section.needs", { "data-key": "needs", "aria-label": "Needs you" }, needList(needs)),
     facts(
       ["Reason", lane.why && h("code", null, lane.why)], ["Since", time(lane.since)],
       ["Waiting", openLink(lane.estimated && "≈ ", count(lane.depth))],
