@@ -5,7 +5,7 @@ import { restore } from "./api.js";
 /**
  * @typedef {Api.Lane & {in_flight_max: number | null, p95_ms: number | null}} LiveLane
  * @typedef {{state: string, about: string, page: string, since: string | null, reason: string | null, text: string,
- *   devices: number | null, action: string}} Need
+ *   devices: number | null, counted_seconds_ago: number | null, action: string}} Need
  * @typedef {{at: string, objective: {percent: number, seconds: number, last_hour: number | null, last_day: number | null, until: string},
  *   oldest_high_seconds: number | null, waiting: number, counted_seconds_ago: number | null, needs: Need[], nodes: Api.Node[],
  *   lanes: LiveLane[], events_off?: boolean}} Snapshot

@@ -4,7 +4,7 @@ import { get, current, query } from "./api.js";
 import { spark } from "./charts.js";
 import { h } from "./dom.js";
 import { eventList } from "./events.js";
-import { count, counted, duration, percent, time } from "./format.js";
+import { count, counted, duration, minuteOf, percent, time } from "./format.js";
 import { EVENT_TYPES, keepEvents, live, onLive } from "./live.js";
 import { laneActions } from "./lane_actions.js";
 import { advice, heading, laneLink, link, openLink, section, state, table } from "./widgets.js";
@@ -53,25 +53,28 @@ function page(snapshot) {
 
 /** What needs a person: the cause, and the next step. @param {Need[]} needs */
 export function needList(needs) {
-  return h("ul", null, needs.map(({ state: word, about, page: path, since, reason, text, devices, action }) => h("li", null,
+  return h("ul", null, needs.map(({ state: word, about, page: path, since, reason, text, devices, counted_seconds_ago, action }) => h("li", null,
     h("b", null, link(`/dashboard/${path}`, about)), state(word),
     (since !== null || reason !== null) && h("span", null, since && ["since ", time(since)], reason && [" (", h("code", null, reason), ")"]),
-    h("span", null, text), devices !== null && h("span", null, h("b", null, counted(devices, "device")), devices === 1 ? " waits" : " wait"),
+    h("span", null, text), devices !== null && h("span", null, h("b", null, counted(devices, "device")), devices === 1 ? " waits" : " wait",
+      `, counted ${duration(counted_seconds_ago)} ago`),
     h("span.action", null, advice(action)))));
 }
 
 /** @param {Snapshot} snapshot */
-function figures({ objective, oldest_high_seconds, waiting, nodes }) {
+function figures({ objective, oldest_high_seconds, waiting, counted_seconds_ago, nodes }) {
   const hours = (/** @type {number} */ back) =>
     `/dashboard/notifications${query({ created_after: new Date(Date.now() - back * 3_600_000).toISOString().slice(0, 16) + "Z" })}`;
   const goal = `Objective: ${objective.percent} % within ${objective.seconds} s`;
+  const until = `, as of ${minuteOf(objective.until)}`;
+  const age = counted_seconds_ago !== null && `, counted ${duration(counted_seconds_ago)} ago`;
   const share = (/** @type {string} */ name, /** @type {number | null} */ value, /** @type {number} */ back) =>
-    figure(name, link(hours(back), percent(value)), (value ?? 1) * 100 < objective.percent ? state("late", "below the objective") : goal);
+    figure(name, link(hours(back), percent(value)), [(value ?? 1) * 100 < objective.percent ? state("late", "below the objective") : goal, until]);
   return h("dl.figures", { "data-key": "figures" },
     share("In time, last hour", objective.last_hour, 1),
     share("In time, 24 hours", objective.last_day, 24),
-    figure("Oldest high", openLink(duration(oldest_high_seconds)), "waits at high priority"),
-    figure("Waiting", openLink(count(waiting)), "devices in all lanes"),
+    figure("Oldest high", openLink(duration(oldest_high_seconds)), ["waits at high priority", age]),
+    figure("Waiting", openLink(count(waiting)), ["devices in all lanes", age]),
     figure("Nodes", link("#nodes", count(nodes.length)), nodes.some(({ draining }) => draining) ? "one drains" : "alive"));
 }
 
@@ -93,7 +96,9 @@ export function laneTable(lanes) {
     ];
     return { key: lane.lane, cells: [...cells, ...buttons.map(() => laneActions(lane))] };
   });
-  return [states, table("Lanes", columns, rows, "No lane is configured for this app.")];
+  const ages = lanes.flatMap((lane) => lane.counted_seconds_ago ?? []);
+  return [states, table("Lanes", columns, rows, "No lane is configured for this app."),
+    ages.length > 0 && h("p.quiet", null, `Waiting and oldest: as counted ${duration(Math.max(...ages))} ago.`)];
 }
 
 /** @param {Api.Node[]} nodes */

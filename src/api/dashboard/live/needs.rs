@@ -30,6 +30,8 @@ pub(super) struct Need {
     text: String,
     /// Devices that wait because of it, as the leader counted last.
     devices: Option<i64>,
+    /// How long ago that was.
+    counted_seconds_ago: Option<f64>,
     /// The next step, which may end with a section of the documents in brackets.
     action: String,
 }
@@ -60,6 +62,7 @@ fn of_lane(key: LaneKey, lane: &LaneSummary, is_admin: bool) -> Vec<Need> {
         reason: None,
         text: text.to_owned(),
         devices: None,
+        counted_seconds_ago: None,
         action: if is_admin { with_button(&action, key) } else { action },
     };
     let mut needs = Vec::new();
@@ -69,6 +72,7 @@ fn of_lane(key: LaneKey, lane: &LaneSummary, is_admin: bool) -> Vec<Need> {
             reason: lane.why.clone(),
             // A count from before the stop may be 0.
             devices: lane.waiting.map(|waiting| waiting.due_devices).filter(|devices| *devices > 0),
+            counted_seconds_ago: lane.waiting.map(|waiting| waiting.age_seconds),
             ..need(lane.state.as_str(), cause(lane.state), with_section(advice, lane.state))
         });
     }
@@ -124,6 +128,7 @@ fn of_node(node: &ListedNode) -> Need {
         reason: None,
         text: format!("No heartbeat for {}.", seconds_in_words(node.heartbeat_age_seconds)),
         devices: None,
+        counted_seconds_ago: None,
         action: "Look whether the node, and its way to Postgres, is up (docs/runbook.md#down)".to_owned(),
     }
 }
@@ -150,6 +155,7 @@ fn of_objective(figures: &SnapshotFigures) -> Option<Need> {
         reason: None,
         text: (waits.unwrap_or_default() + share.as_deref().unwrap_or_default()).trim_end().to_owned(),
         devices: None,
+        counted_seconds_ago: None,
         action: "Open a late one: its page says what the time went to. A lane at its limit in flight needs nodes, or \
                  a faster provider (docs/runbook.md#late-slow)"
             .to_owned(),
@@ -177,6 +183,7 @@ fn of_webhook(webhook: &FailingWebhook, context: SnapshotContext<'_>) -> Need {
         reason: webhook.why.clone(),
         text: text.to_owned(),
         devices: None,
+        counted_seconds_ago: None,
         action: action.to_owned(),
     }
 }
