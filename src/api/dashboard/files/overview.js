@@ -3,7 +3,7 @@
 import { get, current, query } from "./api.js";
 import { spark } from "./charts.js";
 import { h } from "./dom.js";
-import { eventList } from "./events.js";
+import { eventList, nameKeys } from "./events.js";
 import { count, counted, duration, minuteOf, percent, time } from "./format.js";
 import { EVENT_TYPES, keepEvents, live, onLive } from "./live.js";
 import { laneActions } from "./lane_actions.js";
@@ -22,6 +22,7 @@ export async function overview(view) {
   const draw = () => view.show(live.snapshot === null ? waiting() : page(live.snapshot));
   onLive(view.signal, draw);
   draw();
+  nameKeys().then(draw);
   if (live.events.length > 0) return;
   // The log is read forwards, so where much happens a shorter time has the latest. A log that is off is told by the snapshot.
   for (const seconds of EVENTS_SINCE_SECONDS) {
