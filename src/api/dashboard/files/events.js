@@ -60,7 +60,7 @@ function sentence(type, data) {
   }
 }
 
-/** A list of events, in the order given. @param {Api.Event[]} events @param {string} empty */
+/** A list of events, in the order given. @param {Api.Event[]} events @param {Child} empty */
 export function eventList(events, empty) {
   if (events.length === 0) return h("p.empty", null, empty);
   return h("ol.events", null, events.map((event) => h("li", { "data-key": event.id },

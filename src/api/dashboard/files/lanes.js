@@ -50,7 +50,7 @@ export async function lane(view) {
     if (live.snapshot === null) return view.show(heading(view.id), h("p.quiet", null, "Waiting for the first figures…"));
     if (!found) return view.show(heading(view.id), h("p", null, "There is no such lane. ", link("/dashboard/lanes", "All lanes")));
     const needs = live.snapshot.needs.filter(({ page: path }) => path === `lanes/${found.lane}`);
-    view.show(page(found, needs), states(view, history), raw(found));
+    view.show(page(found, needs), states(view, found, history), raw(found));
   };
   onLive(view.signal, draw);
   draw();
@@ -82,14 +82,15 @@ function page(lane, needs) {
   ];
 }
 
-/** The changes of the lane, newest first. @param {import("./main.js").View} view @param {Api.EventList | null} history */
-function states(view, history) {
+/** The changes of the lane, newest first. @param {import("./main.js").View} view @param {LiveLane} lane @param {Api.EventList | null} history */
+function states(view, lane, history) {
   if (!current().app.admin) return null;
   const isOf = (/** @type {any} */ event) => event.data.lane === view.id;
   const fresh = live.events.filter((event) => /^(lane|pruning|credential)\./.test(event.type)).filter(isOf);
   const known = new Set(fresh.map(({ id }) => id));
   const older = (history?.items ?? []).filter((event) => isOf(event) && !known.has(event.id)).reverse();
   const next = history?.has_more ? history.next_cursor : null;
-  return section("State history", eventList([...fresh, ...older], `The lane has not changed in the last ${HISTORY_DAYS} days.`),
+  const empty = ["No change is in the log. The lane is in this state since ", time(lane.since), "."];
+  return section("State history", eventList([...fresh, ...older], empty),
     pager(view.query, next));
 }
