@@ -10,6 +10,8 @@ pub struct OperatorAdvice {
     pub rejected: fn(&str) -> &'static str,
     /// What to do where the provider asks a lane to wait: a sentence without its full stop.
     pub throttled: &'static str,
+    /// The settings that have to fit the app which registers the tokens: the object of a sentence.
+    pub tokens: &'static str,
 }
 
 impl OperatorAdvice {
@@ -17,6 +19,7 @@ impl OperatorAdvice {
     pub const GENERAL: Self = Self {
         rejected: |_| "the credential",
         throttled: "Look for a change in what is sent, or ask for a higher quota",
+        tokens: "the credential and the environment",
     };
 }
 
@@ -43,6 +46,15 @@ pub fn lane_advice(lane: LaneKey, state: LaneState, reason: Option<&str>) -> Opt
             Some(format!("{advice}; the lane tries again by itself (docs/runbook.md#lane-throttled)"))
         }
     }
+}
+
+/// The operator's next step where the pruning guard is engaged, with the section of `docs/runbook.md`.
+pub fn pruning_advice(lane: LaneKey) -> String {
+    let settings = lane.platform().facts().advice.tokens;
+    format!(
+        "Compare {settings} with the app that registers the tokens, and correct the configuration. If the tokens are dead \
+         indeed: pushpost queue resume {lane} (docs/runbook.md#pruning-braked)"
+    )
 }
 
 /// Is this a word or a status of the provider? A sentence is the transport's, about the connection.

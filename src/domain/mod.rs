@@ -76,7 +76,7 @@ pub use idempotency::{IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, RequestD
 pub use input::{ErrorLocation, InputCode, ValidationError, shown_name};
 pub use job::{Class, DoneBits, JOB_DEVICES_MAX, Job, SUSPECT_NODE_DEATHS, Suspicion};
 pub use lane::LaneState;
-pub use lane_advice::{OperatorAdvice, lane_advice};
+pub use lane_advice::{OperatorAdvice, lane_advice, pruning_advice};
 pub use locale::Locale;
 pub use nearest::{most_alike, nearest, nearest_by_start};
 pub use network::{BadNetwork, Network};

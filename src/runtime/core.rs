@@ -317,6 +317,7 @@ impl Core {
             pool: database.observe_pool(),
             apps,
             node_lease: Arc::clone(&self.node_lease),
+            installation: self.installation.clone(),
             events_off: !self.pool.logs_events(),
         };
         stage.spawn("dashboard", LiveWorker::new(live.clone(), settings).run(stage.stop.clone()));

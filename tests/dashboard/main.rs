@@ -9,7 +9,9 @@
 mod accessible;
 mod address;
 mod browser;
+mod incidents;
 mod operator;
+mod plain;
 mod screenshots;
 mod shop;
 

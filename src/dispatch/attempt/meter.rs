@@ -108,6 +108,12 @@ impl StreamTime {
         self.opened_ns.store(ns + 1, Ordering::Relaxed);
     }
 
+    /// From when on the time is the provider's. Before a stream is open the device waits in the node: for a connection, for
+    /// room on it, or for an access token. Without a stream, when the attempt began.
+    pub(super) fn sent_from(&self) -> Instant {
+        self.opened().unwrap_or(self.began)
+    }
+
     fn opened(&self) -> Option<Instant> {
         let ns = self.opened_ns.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.began + Duration::from_nanos(ns))

@@ -102,7 +102,7 @@ impl Attempter {
         let (disposition, finding) =
             concluded.unwrap_or_else(|| (rejected(PushpostReason::Internal, true), None));
         self.meter.measure_wait(&leased.job, &disposition, &stream, self.node_lease.clock());
-        device.ticket.end(disposition, began, finding);
+        device.ticket.end(disposition, stream.sent_from(), finding);
     }
 
     async fn attempt(

@@ -6,6 +6,8 @@ mod segments;
 mod tests;
 mod words;
 
+pub use words::in_words;
+
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use super::history::WaitCause;

@@ -1,15 +1,12 @@
 //! The segments of a device's time. Each begins where the one before ends, whatever the stored times are: clocks may differ
 //! after a failover, and times that devices share may be earlier than those of this one.
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 
 use super::{DelayCause, Segment};
 use crate::domain::{App, LaneId};
 use crate::notifications::history::WaitCause;
-use crate::store::deliveries::{CourseEnd, DeviceCourse, LaneStop, RecordedAttempt, WaitingJob};
-
-/// A stop of a lane that was shorter is told as `queue`: nodes report their lanes every 3 s, so such a stop is hardly known.
-const STOP_MIN: TimeDelta = TimeDelta::seconds(5);
+use crate::store::deliveries::{CourseEnd, DeviceCourse, RecordedAttempt, WaitingJob};
 
 /// The segments of a course from `created_at` to `until`: at least one.
 pub(super) fn of(
@@ -83,7 +80,7 @@ impl SegmentBuilder<'_> {
         let before = before.filter(|before| !before.is_move());
         let rest = if before.is_some() { WaitCause::Backoff } else { WaitCause::Queue };
         let stops = self.course.stops.get(&lane).map_or(&[][..], Vec::as_slice);
-        for stop in told(stops) {
+        for stop in stops {
             if stop.began_at >= until {
                 break;
             }
@@ -169,18 +166,4 @@ impl SegmentBuilder<'_> {
     fn rest_of_time(&mut self, lane: Option<LaneId>) {
         self.push(self.segment(self.end, DelayCause::Wait(WaitCause::Queue), lane));
     }
-}
-
-/// The stops that are told: those that last, and those that took [`STOP_MIN`] together with the stops that they touch.
-fn told(stops: &[LaneStop]) -> impl Iterator<Item = &LaneStop> {
-    let mut runs: Vec<(&[LaneStop], TimeDelta)> = Vec::new();
-    let (mut first, mut run_end) = (0, DateTime::<Utc>::MIN_UTC);
-    for (place, stop) in stops.iter().enumerate() {
-        run_end = run_end.max(stop.ended_at.unwrap_or(DateTime::<Utc>::MAX_UTC));
-        if stops.get(place + 1).is_none_or(|next| next.began_at > run_end) {
-            runs.push((&stops[first..=place], run_end - stops[first].began_at));
-            first = place + 1;
-        }
-    }
-    runs.into_iter().filter(|(_, duration)| *duration >= STOP_MIN).flat_map(|(run, _)| run)
 }

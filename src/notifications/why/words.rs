@@ -30,8 +30,8 @@ fn action(segment: &Segment, lasts: bool) -> Option<String> {
         WaitCause::Lane(LaneState::Paused | LaneState::Suspended) if !lasts => None,
         WaitCause::Lane(state) => lane_advice(segment.lane?, state, segment.reason.as_deref()),
         WaitCause::Queue if is_long => Some(
-            "Add nodes, or send with a higher priority. If pushpost queue shows no backlog, Postgres is slow \
-             (docs/runbook.md#postgres-slow)"
+            "Add nodes, or send with a higher priority. If pushpost queue shows no backlog, the way to the provider or \
+             Postgres is slow (docs/runbook.md#postgres-slow)"
                 .to_owned(),
         ),
         WaitCause::Backoff if is_long => {
@@ -79,7 +79,7 @@ fn wait(segment: &Segment, lasts: bool) -> String {
             Some(attempt) => format!(" after attempt {attempt}{reason}, before the next one"),
             None => " for attempts that are not listed".to_owned(),
         },
-        DelayCause::Wait(_) => format!(" for room in {lane}"),
+        DelayCause::Wait(_) => format!(" for room or a connection in {lane}"),
     };
     // A notification that is not due is no wait for an operator.
     match (segment.cause, lasts) {
@@ -130,7 +130,7 @@ fn capitalised(sentence: &str) -> String {
 }
 
 /// A time in the unit that suits it: the two largest from a minute on.
-fn in_words(time: TimeDelta) -> String {
+pub fn in_words(time: TimeDelta) -> String {
     let (millis, seconds) = (time.num_milliseconds(), time.num_seconds());
     let mut words = String::new();
     let written = match seconds {

@@ -31,6 +31,7 @@ const FACTS: &PlatformFacts = &PlatformFacts {
         rejected: rejected_settings,
         // Apple documents no limit for a whole app.
         throttled: "Look for a change in what the backend sends, and at Apple's status page",
+        tokens: "topic and environment",
     },
 };
 

@@ -21,6 +21,7 @@ const FACTS: &PlatformFacts = &PlatformFacts {
     advice: OperatorAdvice {
         rejected: |_| "the service account, its rights in the Firebase project, or the project's id",
         throttled: "Compare messages_per_minute with the project's quota, or ask for a higher quota",
+        tokens: "the Firebase project of the service account",
     },
 };
 

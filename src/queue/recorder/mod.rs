@@ -226,7 +226,7 @@ impl DeviceTicket {
         self.leased_job.job.devices[self.index]
     }
 
-    /// Ends the ticket. `began`: when the attempt began. `finding`: what the attempt showed about the token.
+    /// Ends the ticket. `began`: from when on the attempt's time is the provider's. `finding`: what the attempt showed about the token.
     pub fn end(mut self, disposition: Disposition, began: Instant, finding: Option<Finding>) {
         self.has_ended = true;
         self.push(disposition, began, finding);

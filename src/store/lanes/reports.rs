@@ -222,6 +222,8 @@ pub struct LaneSummary {
     pub checked_at: Option<DateTime<Utc>>,
     /// Some: the pruning guard is engaged, for this reason.
     pub braked: Option<String>,
+    /// When the pruning guard was engaged.
+    pub braked_at: Option<DateTime<Utc>>,
 }
 
 /// The lanes of an app. No job is counted: what waits is what the leader counted last.
@@ -311,6 +313,7 @@ pub async fn summaries(conn: &mut Session, app: AppId) -> Result<Vec<LaneSummary
             credential_ok: row.credential_ok,
             checked_at: row.checked_at,
             braked: row.guard_engaged_at.map(|_| row.guard_reason.unwrap_or_default()),
+            braked_at: row.guard_engaged_at,
         }
     });
     Ok(seen.collect())

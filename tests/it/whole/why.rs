@@ -1,10 +1,12 @@
 //! `GET /v1/notifications/{id}/why`: the right cause for each way of being late, and an answer whatever is missing.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use http::Method;
 use pushpost::provider::fcm;
 use pushpost::runtime::Role;
-use pushpost_simulator::{Action, FcmFault, Provider, Rule};
+use pushpost_simulator::{Action, FcmFault, FcmSettings, Provider, Rule, Settings};
 use pushpost_testkit::json::{assert_has, assert_problem, fcm_targets, hex, text};
 use pushpost_testkit::service::TestService;
 use serde_json::{Value, json};
@@ -156,6 +158,31 @@ async fn a_retry_is_told_with_its_pause_and_the_answer_before_it() {
         told["summary"].as_str().unwrap().contains("(ServiceUnavailable), before the next one. "),
         "{told}"
     );
+    service.stop().await;
+}
+
+/// Each connection takes one request at a time, so most devices wait for a stream while their attempt is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_a_stream_is_no_time_of_the_provider() {
+    let fcm = FcmSettings { streams: 1, ..FcmSettings::default() };
+    let simulator = Settings { fcm, latency: Duration::from_secs(1), ..Settings::default() };
+    // Two connections.
+    let builder = TestService::builder().simulator(simulator).config("DELIVERY__MAX_IN_FLIGHT", "200");
+    let service = builder.node(Role::All).build().await;
+    let mut ids = Vec::new();
+    for target in fcm_targets("f", 6) {
+        ids.push(service.notifications().send(hello(vec![target])).await);
+    }
+    let (mut first_answer, mut last_request) = (DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC);
+    for id in &ids {
+        service.notifications().until_done(id).await;
+        let told = why(&service, id, None).await;
+        let attempts = of_cause(&told, "attempt");
+        let last = attempts.last().unwrap();
+        first_answer = first_answer.min(time(&last["to"]));
+        last_request = last_request.max(time(&last["from"]));
+    }
+    assert!(first_answer <= last_request, "{first_answer} {last_request}");
     service.stop().await;
 }
 

@@ -1,7 +1,7 @@
 // Charts of a lane's last hour, drawn as SVG, each with its words.
 
 import { h } from "./dom.js";
-import { clock, count, counted } from "./format.js";
+import { count, counted, minuteOf } from "./format.js";
 import { table } from "./widgets.js";
 
 /** @typedef {import("./live.js").Minute} Minute */
@@ -58,8 +58,8 @@ export function hour(minutes) {
   const chart = (/** @type {string} */ title, /** @type {string} */ note, /** @type {Figure[]} */ ...figures) =>
     h("figure", null, h("figcaption", null, h("b", null, title), ` ${note}`),
       drawing(`${title}: ${note}`, 72, bars(minutes, figures, 72)));
-  const from = clock(new Date(minutes[0].at)).slice(-8, -3);
-  const until = clock(new Date(minutes[minutes.length - 1].at)).slice(-8, -3);
+  const from = minuteOf(minutes[0].at);
+  const until = minuteOf(minutes[minutes.length - 1].at);
   const failed = total(minutes, "failed");
   const sums = `${count(total(minutes, "accepted"))} accepted, ${count(failed)} failed, ${count(total(minutes, "late"))} late`;
   return h("div", null,
@@ -75,5 +75,5 @@ export function hour(minutes) {
 function figuresTable(minutes) {
   const columns = ["Minute", "#Accepted", "#Failed", "#Late", "#Waiting", "#p95 ms"];
   return table("Figures of each minute", columns, minutes.toReversed().map(({ at, accepted, failed, late, waiting, p95_ms }) => (
-    { key: at, cells: [clock(new Date(at)).slice(-8, -3), ...[accepted, failed, late, waiting, p95_ms].map(count)] })));
+    { key: at, cells: [minuteOf(at), ...[accepted, failed, late, waiting, p95_ms].map(count)] })));
 }

@@ -1,10 +1,22 @@
 // Events of the log as sentences.
 
+import { current, get } from "./api.js";
 import { h } from "./dom.js";
 import { count, counted, short, time } from "./format.js";
 import { idLink, laneLink } from "./widgets.js";
 
 /** @typedef {import("./dom.js").Child} Child */
+
+/** Names of keys by their ids, as they were looked up last. @type {Map<string, string | null>} */
+let keyNames = new Map();
+
+/** Looks up the names of the keys that events have the ids of. Without an answer the ids are told. */
+export async function nameKeys() {
+  if (!current().app.admin) return;
+  /** @type {Api.KeyList | null} */
+  const keys = await get("admin/keys?limit=1000").catch(() => null);
+  keyNames = new Map(keys?.items.map(({ id, name }) => [id, name]));
+}
 
 /** @param {Record<string, number>} counts */
 function outcomes(counts) {
@@ -41,13 +53,14 @@ function sentence(type, data) {
     case "key.revoked":
       return [data.name ?? data.key, ` (${data.scopes.join(", ")})`];
     case "admin.action":
-      return [`${[data.action, data.object].filter((word) => word).join(" ")}: ${data.result}, by ${data.key}`];
+      return [`${[data.action, data.object].filter((word) => word).join(" ")}: ${data.result}, by `,
+        h("span", { title: data.key }, keyNames.get(data.key) ?? data.key)];
     default:
       return [data.name ?? "", data.last?.error && ` (${data.last.error})`];
   }
 }
 
-/** A list of events, in the order given. @param {Api.Event[]} events @param {string} empty */
+/** A list of events, in the order given. @param {Api.Event[]} events @param {Child} empty */
 export function eventList(events, empty) {
   if (events.length === 0) return h("p.empty", null, empty);
   return h("ol.events", null, events.map((event) => h("li", { "data-key": event.id },

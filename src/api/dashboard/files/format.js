@@ -48,6 +48,11 @@ export function clock(at) {
   return `${day.format(at)} ${TIME.format(at)}`;
 }
 
+/** The hour and the minute, which suffice within a day. @param {string} iso */
+export function minuteOf(iso) {
+  return clock(new Date(iso)).slice(-8, -3);
+}
+
 /** A time, local, with UTC on hover. @param {string | null | undefined} iso */
 export function time(iso) {
   if (!iso) return NONE;

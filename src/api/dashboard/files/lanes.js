@@ -7,8 +7,8 @@ import { eventList } from "./events.js";
 import { count, duration, time } from "./format.js";
 import { laneActions } from "./lane_actions.js";
 import { live, onLive } from "./live.js";
-import { laneTable } from "./overview.js";
-import { advice, facts, heading, laneLink, link, openLink, pager, raw, section, state, table } from "./widgets.js";
+import { laneTable, needList } from "./overview.js";
+import { facts, heading, laneLink, link, openLink, pager, raw, section, state, table } from "./widgets.js";
 
 /** @typedef {import("./live.js").LiveLane} LiveLane */
 
@@ -49,7 +49,8 @@ export async function lane(view) {
     const found = live.snapshot?.lanes.find((one) => one.lane === view.id);
     if (live.snapshot === null) return view.show(heading(view.id), h("p.quiet", null, "Waiting for the first figures…"));
     if (!found) return view.show(heading(view.id), h("p", null, "There is no such lane. ", link("/dashboard/lanes", "All lanes")));
-    view.show(page(found), states(view, history), raw(found));
+    const needs = live.snapshot.needs.filter(({ page: path }) => path === `lanes/${found.lane}`);
+    view.show(page(found, needs), states(view, found, history), raw(found));
   };
   onLive(view.signal, draw);
   draw();
@@ -61,12 +62,12 @@ export async function lane(view) {
   draw();
 }
 
-/** @param {LiveLane} lane */
-function page(lane) {
+/** @param {LiveLane} lane @param {import("./live.js").Need[]} needs */
+function page(lane, needs) {
   const { credential: used, pruning } = lane;
   return [
     heading(lane.lane, state(lane.state), laneActions(lane)),
-    lane.action && h("p.needs", null, h("b", null, "To do: "), advice(lane.action)),
+    needs.length > 0 && h("section.needs", { "data-key": "needs", "aria-label": "Needs you" }, needList(needs)),
     facts(
       ["Reason", lane.why && h("code", null, lane.why)], ["Since", time(lane.since)],
       ["Waiting", openLink(lane.estimated && "≈ ", count(lane.depth))],
@@ -81,14 +82,15 @@ function page(lane) {
   ];
 }
 
-/** The changes of the lane, newest first. @param {import("./main.js").View} view @param {Api.EventList | null} history */
-function states(view, history) {
+/** The changes of the lane, newest first. @param {import("./main.js").View} view @param {LiveLane} lane @param {Api.EventList | null} history */
+function states(view, lane, history) {
   if (!current().app.admin) return null;
   const isOf = (/** @type {any} */ event) => event.data.lane === view.id;
   const fresh = live.events.filter((event) => /^(lane|pruning|credential)\./.test(event.type)).filter(isOf);
   const known = new Set(fresh.map(({ id }) => id));
   const older = (history?.items ?? []).filter((event) => isOf(event) && !known.has(event.id)).reverse();
   const next = history?.has_more ? history.next_cursor : null;
-  return section("State history", eventList([...fresh, ...older], `The lane has not changed in the last ${HISTORY_DAYS} days.`),
+  const empty = ["No change is in the log. The lane is in this state since ", time(lane.since), "."];
+  return section("State history", eventList([...fresh, ...older], empty),
     pager(view.query, next));
 }

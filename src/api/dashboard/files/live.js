@@ -3,11 +3,12 @@
 import { restore } from "./api.js";
 
 /**
- * @typedef {Api.Lane & {in_flight_max: number | null, p95_ms: number | null, held_devices: number | null,
- *   action: string | null, runbook: string | null}} LiveLane
- * @typedef {{at: string, objective: {percent: number, seconds: number, last_hour: number | null, last_day: number | null},
- *   oldest_high_seconds: number | null, waiting: number, nodes: Api.Node[], lanes: LiveLane[], cleanups_running: number,
- *   webhooks_failing: number, events_off?: boolean}} Snapshot
+ * @typedef {Api.Lane & {in_flight_max: number | null, p95_ms: number | null}} LiveLane
+ * @typedef {{state: string, about: string, page: string, since: string | null, reason: string | null, text: string,
+ *   devices: number | null, counted_seconds_ago: number | null, action: string}} Need
+ * @typedef {{at: string, objective: {percent: number, seconds: number, last_hour: number | null, last_day: number | null, until: string},
+ *   oldest_high_seconds: number | null, waiting: number, counted_seconds_ago: number | null, needs: Need[], nodes: Api.Node[],
+ *   lanes: LiveLane[], events_off?: boolean}} Snapshot
  * @typedef {{at: string, accepted: number, failed: number, late: number, waiting: number | null, p95_ms: number | null}} Minute
  */
 

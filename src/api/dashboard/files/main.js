@@ -71,7 +71,7 @@ async function render() {
     await show(name, view);
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 401) await showLogin(view);
-    else view.show(failure(problem));
+    else view.show(failure(problem, name));
   }
 }
 
@@ -116,11 +116,12 @@ function arrive() {
   shownPath = location.pathname;
 }
 
-/** @param {unknown} problem */
-function failure(problem) {
-  const title = problem instanceof Problem && problem.status === 404 ? "Not found" : "This page could not be loaded";
-  return h("div.fault", { role: "alert" }, h("h1", { tabindex: "-1" }, title), told(problem),
-    h("button", { type: "button", onclick: render }, "Try again"));
+/** What is not there stays so, and leads to the list. @param {unknown} problem @param {string} name of the room that is open */
+function failure(problem, name) {
+  const isGone = problem instanceof Problem && problem.status === 404;
+  return h("div.fault", { role: "alert" }, h("h1", { tabindex: "-1" }, isGone ? "Not found" : "This page could not be loaded"), told(problem),
+    isGone ? h("a", { href: `/dashboard/${name}` }, `All ${ROOMS[name].title.toLowerCase()}`)
+      : h("button", { type: "button", onclick: render }, "Try again"));
 }
 
 /** @param {string} name of the room that is open */
@@ -171,4 +172,4 @@ function follows(event) {
 document.addEventListener("click", follows);
 window.addEventListener("popstate", render);
 onLive(new AbortController().signal, streamState);
-restore().then(render, (problem) => update(place("main"), failure(problem)));
+restore().then(render, (problem) => update(place("main"), failure(problem, "")));

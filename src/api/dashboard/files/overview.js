@@ -3,28 +3,26 @@
 import { get, current, query } from "./api.js";
 import { spark } from "./charts.js";
 import { h } from "./dom.js";
-import { eventList } from "./events.js";
-import { count, counted, duration, percent, time } from "./format.js";
+import { eventList, nameKeys } from "./events.js";
+import { count, counted, duration, minuteOf, percent, time } from "./format.js";
 import { EVENT_TYPES, keepEvents, live, onLive } from "./live.js";
 import { laneActions } from "./lane_actions.js";
 import { advice, heading, laneLink, link, openLink, section, state, table } from "./widgets.js";
 
 /** @typedef {import("./live.js").Snapshot} Snapshot */
 /** @typedef {import("./live.js").LiveLane} LiveLane */
+/** @typedef {import("./live.js").Need} Need */
 
 const EVENTS_SHOWN = 12;
 /** Events of the log that the page begins with are at most so old. */
 const EVENTS_SINCE_SECONDS = [900, 60, 5, 1];
-/** A node beats at least every 3 s. */
-const BEAT_LATE_SECONDS = 10;
-
-const LATE_ACTION = "Open a late one: its page says what the time went to. A lane at its limit in flight needs nodes, or a faster provider.";
 
 /** @type {import("./main.js").Page} */
 export async function overview(view) {
   const draw = () => view.show(live.snapshot === null ? waiting() : page(live.snapshot));
   onLive(view.signal, draw);
   draw();
+  nameKeys().then(draw);
   if (live.events.length > 0) return;
   // The log is read forwards, so where much happens a shorter time has the latest. A log that is off is told by the snapshot.
   for (const seconds of EVENTS_SINCE_SECONDS) {
@@ -40,11 +38,11 @@ const waiting = () => [heading("Overview"), h("p.quiet", null, "Waiting for the 
 
 /** @param {Snapshot} snapshot */
 function page(snapshot) {
-  const needs = [...snapshot.lanes.flatMap(laneNeeds), ...otherNeeds(snapshot)];
+  const { needs } = snapshot;
   return [
     heading("Overview"),
     needs.length > 0
-      ? h("section.needs", { "data-key": "needs", "aria-labelledby": "needs" }, h("h2", { id: "needs" }, "Needs you"), h("ul", null, needs))
+      ? h("section.needs", { "data-key": "needs", "aria-labelledby": "needs" }, h("h2", { id: "needs" }, "Needs you"), needList(needs))
       : h("p.fine", { "data-key": "needs" }, state("ok", "Nothing needs you.")),
     figures(snapshot),
     section("Lanes", laneTable(snapshot.lanes)),
@@ -54,67 +52,30 @@ function page(snapshot) {
   ];
 }
 
-/** @param {LiveLane} lane */
-function laneNeeds(lane) {
-  const about = laneLink(lane.lane);
-  const held = lane.held_devices ?? lane.depth;
-  const needs = [];
-  if (lane.state !== "running" && lane.state !== "unknown") {
-    needs.push(need(lane.state, about, [
-      h("span", null, "since ", time(lane.since), lane.why && [" (", h("code", null, lane.why), ")"]),
-      // A count from before the stop may be 0.
-      held !== null && held > 0 && h("span", null, h("b", null, counted(held, "device")), held === 1 ? " waits" : " wait"),
-    ], lane.action, lane.runbook));
-  }
-  if (lane.pruning.state === "braked") {
-    const text = `Dead tokens are not pruned: ${lane.pruning.why ?? "too many at once"}.`;
-    needs.push(need("braked", about, [text], "Look for a wrong credential or environment, then resume the lane.", "/docs/runbook#pruning-braked"));
-  }
-  if (lane.credential?.ok === false && lane.state !== "suspended") {
-    needs.push(need("refused", about, ["The provider refused the credential."], "Put a valid credential into the configuration.", null));
-  }
-  return needs;
+/** What needs a person: the cause, and the next step. @param {Need[]} needs */
+export function needList(needs) {
+  return h("ul", null, needs.map(({ state: word, about, page: path, since, reason, text, devices, counted_seconds_ago, action }) => h("li", null,
+    h("b", null, link(`/dashboard/${path}`, about)), state(word),
+    (since !== null || reason !== null) && h("span", null, since && ["since ", time(since)], reason && [" (", h("code", null, reason), ")"]),
+    h("span", null, text), devices !== null && h("span", null, h("b", null, counted(devices, "device")), devices === 1 ? " waits" : " wait",
+      `, counted ${duration(counted_seconds_ago)} ago`),
+    h("span.action", null, advice(action)))));
 }
 
 /** @param {Snapshot} snapshot */
-function otherNeeds({ webhooks_failing: failing, nodes, objective, oldest_high_seconds }) {
-  const silent = nodes.filter((node) => node.heartbeat_age_seconds > BEAT_LATE_SECONDS && node.dead_at === null);
-  const look = "Look whether the node, and its way to Postgres, is up.";
-  const needs = silent.map((node) =>
-    need("dead", node.name, [`No heartbeat for ${duration(node.heartbeat_age_seconds)}.`], look, "/docs/runbook#down"));
-  const { last_hour: share, percent: goal, seconds } = objective;
-  if ((oldest_high_seconds ?? 0) > seconds || (share !== null && share * 100 < goal)) {
-    const text = `The oldest device of high priority waits for ${duration(oldest_high_seconds)}; in time, last hour: ${percent(share)}.`;
-    needs.push(need("late", openLink("Notifications"), [text], LATE_ACTION, "/docs/runbook#late-slow"));
-  }
-  if (failing > 0) {
-    const about = link("/dashboard/webhooks", counted(failing, "webhook"));
-    needs.push(need("failing", about, ["Events wait for the receiver."], "Look at the attempts.", "/docs/runbook#webhook-failing"));
-  }
-  return needs;
-}
-
-/**
- * @param {string} word @param {import("./dom.js").Child} about @param {import("./dom.js").Child[]} text
- * @param {string | null} action @param {string | null} runbook
- */
-function need(word, about, text, action, runbook) {
-  return h("li", null, h("b", null, about), state(word), text.map((part) => h("span", null, part)),
-    action !== null && h("span.action", null, advice(action)), runbook !== null && !action?.includes("docs/runbook") && link(runbook, "Runbook"));
-}
-
-/** @param {Snapshot} snapshot */
-function figures({ objective, oldest_high_seconds, waiting, nodes }) {
+function figures({ objective, oldest_high_seconds, waiting, counted_seconds_ago, nodes }) {
   const hours = (/** @type {number} */ back) =>
     `/dashboard/notifications${query({ created_after: new Date(Date.now() - back * 3_600_000).toISOString().slice(0, 16) + "Z" })}`;
   const goal = `Objective: ${objective.percent} % within ${objective.seconds} s`;
+  const until = `, as of ${minuteOf(objective.until)}`;
+  const age = counted_seconds_ago !== null && `, counted ${duration(counted_seconds_ago)} ago`;
   const share = (/** @type {string} */ name, /** @type {number | null} */ value, /** @type {number} */ back) =>
-    figure(name, link(hours(back), percent(value)), (value ?? 1) * 100 < objective.percent ? state("late", "below the objective") : goal);
+    figure(name, link(hours(back), percent(value)), [(value ?? 1) * 100 < objective.percent ? state("late", "below the objective") : goal, until]);
   return h("dl.figures", { "data-key": "figures" },
     share("In time, last hour", objective.last_hour, 1),
     share("In time, 24 hours", objective.last_day, 24),
-    figure("Oldest high", openLink(duration(oldest_high_seconds)), "waits at high priority"),
-    figure("Waiting", openLink(count(waiting)), "devices in all lanes"),
+    figure("Oldest high", openLink(duration(oldest_high_seconds)), ["waits at high priority", age]),
+    figure("Waiting", openLink(count(waiting)), ["devices in all lanes", age]),
     figure("Nodes", link("#nodes", count(nodes.length)), nodes.some(({ draining }) => draining) ? "one drains" : "alive"));
 }
 
@@ -136,7 +97,9 @@ export function laneTable(lanes) {
     ];
     return { key: lane.lane, cells: [...cells, ...buttons.map(() => laneActions(lane))] };
   });
-  return [states, table("Lanes", columns, rows, "No lane is configured for this app.")];
+  const ages = lanes.flatMap((lane) => lane.counted_seconds_ago ?? []);
+  return [states, table("Lanes", columns, rows, "No lane is configured for this app."),
+    ages.length > 0 && h("p.quiet", null, `Waiting and oldest: as counted ${duration(Math.max(...ages))} ago.`)];
 }
 
 /** @param {Api.Node[]} nodes */

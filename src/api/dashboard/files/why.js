@@ -21,6 +21,7 @@ export function whySection(why, isChosen) {
       h(`span.swatch.${tone(segment.cause)}`, { "aria-hidden": "true" }),
       h("b", null, name(segment)), h("span.number", null, duration(segment.seconds)),
       h("span", null, "from ", time(segment.from), segment.lane && [" in ", laneLink(segment.lane)],
+        segment.cause === "attempt" && ", from the request until its answer was recorded",
         segment.reason && [" · ", h("code", null, segment.reason)]),
       segment.action && h("span.action", null, "To do: ", advice(segment.action))))),
     h("p.quiet", null, why.device && [which, idLink("devices", why.device), " "], end, ` after ${duration(why.total_seconds)}. `,

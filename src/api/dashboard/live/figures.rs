@@ -24,6 +24,8 @@ pub(super) struct Minutes {
     lanes: BTreeMap<LaneId, Vec<LaneMinute>>,
     /// Of the last hour and the last day.
     pub(super) objective: [ObjectiveCounts; 2],
+    /// The end of the last minute that was complete when they were read.
+    pub(super) until: DateTime<Utc>,
 }
 
 /// A minute of a lane.
@@ -43,13 +45,18 @@ struct MinutesAnswer {
     lanes: BTreeMap<String, Vec<MinuteAnswer>>,
 }
 
-pub(super) async fn read_minutes(conn: &mut Session, app: &App) -> Result<Minutes, store::Error> {
+/// `until`: the end of the last complete minute.
+pub(super) async fn read_minutes(
+    conn: &mut Session,
+    app: &App,
+    until: DateTime<Utc>,
+) -> Result<Minutes, store::Error> {
     let mut lanes: BTreeMap<LaneId, Vec<LaneMinute>> = BTreeMap::new();
     for minute in store::lane_minutes::last_hour(conn, app.id).await? {
         lanes.entry(minute.lane).or_default().push(minute);
     }
     let objective = store::lane_minutes::objective(conn, app.id).await?;
-    Ok(Minutes { lanes, objective })
+    Ok(Minutes { lanes, objective, until })
 }
 
 pub(super) async fn read_snapshot(
@@ -58,9 +65,10 @@ pub(super) async fn read_snapshot(
     minutes: &Minutes,
 ) -> Result<SnapshotFigures, store::Error> {
     let lanes = store::lanes::summaries(conn, app.id).await?;
-    let attention = store::dashboard::attention(conn, app.id).await?;
+    let failing_webhooks = store::dashboard::failing_webhooks(conn, app.id).await?;
     let p95_ms = lanes.iter().filter_map(|lane| Some((lane.lane, minutes.p95_ms(lane.lane)?))).collect();
-    Ok(SnapshotFigures { lanes, attention, p95_ms, objective: minutes.objective })
+    let (objective, objective_until) = (minutes.objective, minutes.until);
+    Ok(SnapshotFigures { lanes, failing_webhooks, p95_ms, objective, objective_until })
 }
 
 impl Minutes {
@@ -110,11 +118,6 @@ pub(super) fn share(counts: ObjectiveCounts) -> Option<f64> {
     let all = counts.on_time + counts.late;
     // Four digits tell 99.99 % from 100 %.
     (all > 0).then(|| (counts.on_time as f64 / all as f64 * 10_000.0).floor() / 10_000.0)
-}
-
-/// A time as the snapshot has it.
-pub(super) fn at(time: DateTime<Utc>) -> Timestamp {
-    Timestamp(time)
 }
 
 #[cfg(test)]

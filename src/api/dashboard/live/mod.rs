@@ -3,6 +3,7 @@
 //! `/v1/events` serves.
 
 mod figures;
+mod needs;
 mod snapshot;
 mod stream;
 mod worker;

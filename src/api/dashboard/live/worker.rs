@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::figures::{Minutes, read_minutes, read_snapshot};
+use super::snapshot::SnapshotContext;
 use super::{DashboardLive, Figures, LiveFigures};
-use crate::domain::{App, AppId, ServedApps};
+use crate::domain::{App, AppId, InstallationKey, ServedApps};
 use crate::queue::node_lease::NodeLease;
 use crate::store::nodes::ListedNode;
 use crate::store::{self, Session, SessionPool};
@@ -30,6 +31,8 @@ pub struct LiveSettings {
     pub apps: Arc<ServedApps>,
     /// Has Postgres's time.
     pub node_lease: Arc<NodeLease>,
+    /// Makes the public ids of webhooks.
+    pub installation: InstallationKey,
     /// The configuration keeps no events.
     pub events_off: bool,
 }
@@ -121,13 +124,18 @@ impl LiveWorker {
         let now = self.settings.node_lease.clock().now();
         let minute = complete_minute(now);
         if minute != known.minute {
-            known.minutes = read_minutes(conn, app).await?;
+            let until = DateTime::from_timestamp((minute + 1) * 60, 0).unwrap_or(now);
+            known.minutes = read_minutes(conn, app, until).await?;
             known.written = known.minutes.write(app);
             known.minute = minute;
             known.number += 1;
         }
         let snapshot = read_snapshot(conn, app, &known.minutes).await?;
-        let write = |is_admin| snapshot.write(app, nodes, now, self.settings.events_off, is_admin);
+        let installation = &self.settings.installation;
+        let write = |is_admin| {
+            let context = SnapshotContext { installation, app, nodes, now, is_admin };
+            snapshot.write(context, self.settings.events_off)
+        };
         Ok(LiveFigures {
             for_admins: write(true),
             for_readers: write(false),
