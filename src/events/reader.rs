@@ -187,9 +187,8 @@ impl EventReader {
         if after.day() < head.day() {
             still_kept(&mut conn, after).await?;
         }
-        let read =
-            self.read_events(&mut conn, app, &items, filter.devices, (fitting, sharing, &reading)).await?;
         drop(conn);
+        let read = self.read_events(app, &items, filter.devices, (fitting, sharing, &reading)).await?;
         if read.len() < items.len() {
             next = read.len().checked_sub(1).map_or(next, |last| items[last].place);
             is_last = false;
@@ -203,10 +202,10 @@ impl EventReader {
     }
 
     /// Reads the events of the first candidates, as far as their devices fit into a page: at least one, if there is one. `step`: number of
-    /// candidates that are read together.
+    /// candidates that are read together. Holds no connection while another reader is waited for, or while JSON is written: there are few,
+    /// and figures and answers need them too.
     async fn read_events(
         &self,
-        conn: &mut Session,
         app: &Arc<App>,
         items: &[Candidate],
         detail: DeviceDetail,
@@ -238,7 +237,9 @@ impl EventReader {
             let room = PAGE_DEVICES.saturating_sub(devices);
             let wanted = RenderScope { detail, room, is_first: devices == 0 };
             let recent = is_shared.then_some(&*self.recent);
-            let rendered = render(conn, app, &rest[..missing], wanted, recent).await?;
+            let mut conn = self.session().await?;
+            let rendered = render(&mut conn, app, &rest[..missing], wanted, recent).await?;
+            drop(conn);
             let is_full = rendered.len() < missing;
             for (item, (event, listed)) in rest.iter().zip(rendered) {
                 let event = event.map(|event| self.written(app, &event));

@@ -128,7 +128,7 @@ impl Service {
         }
     }
 
-    /// The runtime of the lanes and the recorder. All else runs where the node was started.
+    /// The runtime of the lanes and the recorder.
     pub fn lane_runtime(&self) -> Id {
         self.stages.lane_runtime()
     }

@@ -174,7 +174,7 @@ impl Deliverer {
             match self.record_success(&success).await {
                 Ok(recorded) => break recorded,
                 Err(error) if self.may_repeat(&error).await => {}
-                Err(_) => break None,
+                Err(error) => return Err(error),
             }
         };
         if recorded.is_some() {

@@ -4,6 +4,7 @@
 //! The cursor moves with every success. Only the notes for operators wait, at most a second while the lease lasts. A process that is
 //! killed loses them, and nothing else.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +13,6 @@ use tokio::time::{Instant, sleep_until};
 use super::client::{Attempted, SignedMessage};
 use super::delivery::Deliverer;
 use super::services::WebhookTarget;
-use crate::store;
 use crate::store::webhooks::{self, NewAttempt, NewSuccess};
 
 /// Successes that are noted together at most.
@@ -50,7 +50,7 @@ impl WaitingNotes {
         &self.notes
     }
 
-    /// They are noted.
+    /// They are noted, or may be: a note that is lost is better than one that is there twice.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -80,12 +80,22 @@ impl Deliverer {
     /// Posts a message. Notes that become due meanwhile are written: a receiver may take 15 s.
     pub(super) async fn post(&mut self, target: &WebhookTarget, message: &SignedMessage) -> Attempted {
         let now = self.services.node_lease.clock().now();
-        let mut posted = std::pin::pin!(target.client.post(message, now));
+        let mut posted = pin!(target.client.post(message, now));
         loop {
             tokio::select! {
                 biased;
                 attempted = &mut posted => return attempted,
-                () = self.notes.due() => self.write_notes().await,
+                () = self.notes.due() => {}
+            }
+            // The post goes on meanwhile, so that a Postgres that is slow does not look like a receiver that is.
+            let mut written = pin!(self.write_notes());
+            tokio::select! {
+                biased;
+                () = &mut written => {}
+                attempted = &mut posted => {
+                    written.await;
+                    return attempted;
+                }
             }
         }
     }
@@ -95,18 +105,18 @@ impl Deliverer {
         if self.notes.all().is_empty() {
             return;
         }
-        match self.try_write_notes().await {
-            Ok(()) => self.notes.clear(),
-            Err(error) => {
-                tracing::debug!(%error, webhook = self.held.name, "successes of a webhook are not noted");
-                self.notes.due_at = Some(Instant::now() + WAIT_MAX);
+        let error = match self.services.session().await {
+            Ok(mut conn) => {
+                let (notes, node) = (self.notes.all(), &self.services.node_name);
+                match webhooks::note_successes(&mut conn, self.held.id, notes, node).await {
+                    Err(error) if !error.is_lost_answer() => error,
+                    Ok(()) | Err(_) => return self.notes.clear(),
+                }
             }
-        }
-    }
-
-    async fn try_write_notes(&self) -> Result<(), store::Error> {
-        let mut conn = self.services.session().await?;
-        webhooks::note_successes(&mut conn, self.held.id, self.notes.all(), &self.services.node_name).await
+            Err(error) => error,
+        };
+        tracing::debug!(%error, webhook = self.held.name, "successes of a webhook are not noted");
+        self.notes.due_at = Some(Instant::now() + WAIT_MAX);
     }
 }
 

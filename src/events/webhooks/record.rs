@@ -9,7 +9,7 @@ use super::delivery::Deliverer;
 use super::facts;
 use super::message::WebhookMessage;
 use crate::domain::{EventPlace, WebhookChange};
-use crate::store::webhooks::{self, Failure, MessageBounds, NewAttempt, SetAsideRow};
+use crate::store::webhooks::{self, Failure, MessageBounds, NewAttempt, NewSuccess, SetAsideRow};
 use crate::store::{self, Session};
 
 /// Between two tries to record what came of an attempt, or to give a lease back.
@@ -33,38 +33,46 @@ impl Deliverer {
         &mut self,
         success: &Success<'_>,
     ) -> Result<Option<bool>, store::Error> {
-        let Success { bounds, ends_gap, ends_failure, attempt, change, passed } = success;
-        let (services, held) = (&self.services, &self.held);
-        let mut conn = services.session().await?;
+        let Success { bounds, ends_gap, ends_failure, attempt, .. } = success;
+        let mut conn = self.services.session().await?;
         if let Some(message) = bounds.message
             && !ends_gap
             && !ends_failure
             && self.notes.has_room()
         {
-            let recorded = webhooks::record_progress(&mut conn, held, bounds.cursor, message).await?;
+            let recorded = webhooks::record_progress(&mut conn, &self.held, bounds.cursor, message).await?;
             return Ok(recorded.map(|(at, may_go_on)| {
                 self.notes.add(attempt, at);
                 may_go_on
             }));
         }
         let notes = self.notes.with(attempt);
-        let noted = (notes.as_slice(), attempt.node_name);
-        let may_go_on = if change.is_none() && passed.is_empty() {
-            webhooks::record_success(&mut conn, held, *bounds, *ends_gap, noted).await?
-        } else {
-            let mut transaction = conn.begin().await?;
-            let may_go_on =
-                webhooks::record_success(&mut transaction, held, *bounds, *ends_gap, noted).await?;
-            if may_go_on.is_some() {
-                self.set_aside(&mut transaction, passed).await?;
-                facts::append_recovery(&mut transaction, services, held, *change).await?;
-            }
-            transaction.commit().await?;
-            may_go_on
-        };
-        if may_go_on.is_some() {
+        let written = self.write_success(&mut conn, success, &notes).await;
+        if written.as_ref().map_or_else(store::Error::is_lost_answer, Option::is_some) {
             self.notes.clear();
         }
+        written
+    }
+
+    /// Records a success with the notes of those before it.
+    async fn write_success(
+        &self,
+        conn: &mut Session,
+        success: &Success<'_>,
+        notes: &[NewSuccess],
+    ) -> Result<Option<bool>, store::Error> {
+        let Success { bounds, ends_gap, attempt, change, passed, .. } = success;
+        let (held, noted) = (&self.held, (notes, attempt.node_name));
+        if change.is_none() && passed.is_empty() {
+            return webhooks::record_success(conn, held, *bounds, *ends_gap, noted).await;
+        }
+        let mut transaction = conn.begin().await?;
+        let may_go_on = webhooks::record_success(&mut transaction, held, *bounds, *ends_gap, noted).await?;
+        if may_go_on.is_some() {
+            self.set_aside(&mut transaction, passed).await?;
+            facts::append_recovery(&mut transaction, &self.services, held, *change).await?;
+        }
+        transaction.commit().await?;
         Ok(may_go_on)
     }
 
@@ -87,6 +95,21 @@ impl Deliverer {
         attempted: &Attempted,
     ) -> Result<bool, store::Error> {
         let mut conn = self.services.session().await?;
+        let written = self.write_failure(&mut conn, failure, attempt, change, attempted).await;
+        if written.as_ref().map_or_else(store::Error::is_lost_answer, |is_held| *is_held) {
+            self.notes.clear();
+        }
+        written
+    }
+
+    async fn write_failure(
+        &self,
+        conn: &mut Session,
+        failure: &Failure,
+        attempt: &NewAttempt<'_>,
+        change: Option<WebhookChange>,
+        attempted: &Attempted,
+    ) -> Result<bool, store::Error> {
         let mut transaction = conn.begin().await?;
         let why = attempted.error.as_deref();
         let is_held = webhooks::record_failure(&mut transaction, &self.held, failure, why).await?;
@@ -101,9 +124,6 @@ impl Deliverer {
                 .await?;
         }
         transaction.commit().await?;
-        if is_held {
-            self.notes.clear();
-        }
         Ok(is_held)
     }
 

@@ -109,8 +109,10 @@ async fn hidden_users(
     let hidden = sqlx::query_scalar!(
         r#"select u.user_id as "user!"
            from unnest($2::text[]) as u(user_id)
-           join erased_users e on e.app_id = $3 and e.user_digest = user_digest($3, u.user_id)
-             and $1 < id_floor(e.erased_at + interval '1 ms')"#,
+           cross join lateral (
+             select erased_at from erased_users e
+             where e.app_id = $3 and e.user_digest = user_digest($3, u.user_id) offset 0) erased
+           where $1 < id_floor(erased_at + interval '1 ms')"#,
         id.0,
         users,
         app.0

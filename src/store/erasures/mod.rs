@@ -60,8 +60,10 @@ pub async fn erased_among(
     let rows = sqlx::query!(
         r#"select n.notification_id as "id!", n.user_id as "user!"
            from unnest($2::uuid[], $3::text[]) as n(notification_id, user_id)
-           join erased_users e on e.app_id = $1 and e.user_digest = user_digest($1, n.user_id)
-             and n.notification_id < id_floor(e.erased_at + interval '1 ms')"#,
+           cross join lateral (
+             select erased_at from erased_users e
+             where e.app_id = $1 and e.user_digest = user_digest($1, n.user_id) offset 0) erased
+           where n.notification_id < id_floor(erased_at + interval '1 ms')"#,
         app.0,
         &ids,
         &users

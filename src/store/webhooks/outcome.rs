@@ -68,7 +68,7 @@ pub async fn record_progress(
         r#"
         update webhooks set cursor_position = $4, cursor_index = $5, cursor_day = $6, message_position = $7,
                message_index = $8, message_day = $9, node_id = case when paused_at is null then node_id end,
-               last_success_at = now()
+               last_success_at = now(), why = null
         where webhook_id = $1 and node_id = $2 and version = $3
         returning now() as "at!", paused_at is null as "may_go_on!"
         "#,

@@ -33,7 +33,7 @@ async fn settings_for_durability_and_plans_override_the_databases() {
         "default_transaction_isolation = serializable",
         "enable_seqscan = on",
         "jit = on",
-        "statement_timeout = '1ms'",
+        "statement_timeout = '9s'",
     ] {
         set(&database, assignment).await;
     }
@@ -50,6 +50,7 @@ async fn settings_for_durability_and_plans_override_the_databases() {
         assert_eq!(setting(&pool, "transaction_isolation").await, "read committed", "{purpose:?}");
         assert_eq!(setting(&pool, "enable_seqscan").await, "off", "{purpose:?}");
         assert_eq!(setting(&pool, "jit").await, "off", "{purpose:?}");
+        assert_ne!(setting(&pool, "statement_timeout").await, "9s", "{purpose:?}");
         assert_eq!(setting(&pool, "client_connection_check_interval").await, "2s", "{purpose:?}");
         // Of a Unix socket these are 0.
         if !database.url().contains("host=") && !database.url().contains("%2F") {

@@ -13,6 +13,7 @@ pub(crate) mod nodes;
 mod notes;
 pub(crate) mod readme_receiver;
 mod receivers;
+mod sharing;
 mod slow;
 mod test_bounds;
 
