@@ -74,8 +74,7 @@ struct Player<'a> {
 
 /// What came of a turn.
 struct Turn {
-    /// Deliveries.
-    number: u64,
+    deliveries: u64,
     took: Duration,
     /// Until the last event was read.
     cpu: Cpu,
@@ -157,9 +156,9 @@ impl<'a> Player<'a> {
     }
 
     /// Waits until all events are in the log, and the good receivers and the stream have them.
-    async fn end_turn(&mut self, number: u64, took: Duration, before: Cpu) -> anyhow::Result<Turn> {
+    async fn end_turn(&mut self, deliveries: u64, took: Duration, before: Cpu) -> anyhow::Result<Turn> {
         if self.events == Events::Off {
-            return Ok(Turn { number, took, cpu: self.stage.meter().read()? - before });
+            return Ok(Turn { deliveries, took, cpu: self.stage.meter().read()? - before });
         }
         let mut conn = self.stage.connect().await?;
         until(CATCH_UP, READ_LOOK, "the log and the webhooks", async || {
@@ -177,7 +176,7 @@ impl<'a> Player<'a> {
             .await?;
         }
         conn.close().await?;
-        Ok(Turn { number, took, cpu })
+        Ok(Turn { deliveries, took, cpu })
     }
 
     async fn end(self) -> anyhow::Result<()> {
@@ -193,15 +192,15 @@ impl<'a> Player<'a> {
 
 impl Turn {
     fn postgres_per_million(&self) -> f64 {
-        per_million(self.cpu.postgres, self.number)
+        per_million(self.cpu.postgres, self.deliveries)
     }
 
     fn facts(&self) -> Value {
         json!({
-            "deliveries": self.number,
-            "rate": self.number as f64 / self.took.as_secs_f64(),
+            "deliveries": self.deliveries,
+            "rate": self.deliveries as f64 / self.took.as_secs_f64(),
             "postgres_cpu_s_per_million": self.postgres_per_million(),
-            "dispatcher_cpu_s_per_million": per_million(self.cpu.dispatcher, self.number),
+            "dispatcher_cpu_s_per_million": per_million(self.cpu.dispatcher, self.deliveries),
         })
     }
 }

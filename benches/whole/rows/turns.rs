@@ -28,9 +28,8 @@ pub(super) async fn by_turns<P, R>(
     Ok(played)
 }
 
-/// A figure of two services.
+/// A figure of two services: the median of each.
 pub(super) struct Compared {
-    /// The medians.
     pub(super) plain: f64,
     pub(super) other: f64,
     /// The median of the ratios of each turn: other by plain.

@@ -27,7 +27,7 @@ use findings::{Finding, Findings};
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
     /// Send one harmless request per lane: to FCM a message that is only validated, to APNs one to a token that no device has; and one test per
-    /// webhook
+    /// webhook of the configuration
     #[arg(long)]
     live: bool,
     /// Print the lines as JSON

@@ -30,12 +30,14 @@ pub(super) struct Deliverer {
     pub(super) held: LeasedWebhook,
     pub(super) stop: CancellationToken,
     pub(super) notes: WaitingNotes,
+    /// Events that are posted one by one: one of them was refused in a message that had the others too.
+    one_by_one: usize,
     began: Instant,
 }
 
 impl Deliverer {
     pub(super) fn new(services: Arc<WebhookServices>, held: LeasedWebhook, stop: CancellationToken) -> Self {
-        Self { services, held, stop, notes: WaitingNotes::default(), began: Instant::now() }
+        Self { services, held, stop, notes: WaitingNotes::default(), one_by_one: 0, began: Instant::now() }
     }
 
     /// Ends when the lease is given back or lost.
@@ -89,7 +91,7 @@ impl Deliverer {
         {
             return Ok(Some(Work::Late(message, row)));
         }
-        match services.find_ordered(app, target, &self.held).await? {
+        match services.find_ordered(app, target, &self.held, target.settings.batch_max.into()).await? {
             Found::Ordered(work) => {
                 let bounds = MessageBounds { cursor: self.held.cursor, message: Some(work.message.last) };
                 let mut conn = services.session().await?;
@@ -163,6 +165,10 @@ impl Deliverer {
             Work::Gap(_) | Work::Late(..) => (self.held.cursor, Vec::new()),
         };
         (self.held.cursor, self.held.message, self.held.gap) = (end, None, None);
+        self.one_by_one = match before.focus {
+            MessageFocus::First => target.settings.batch_max.into(),
+            MessageFocus::Batch | MessageFocus::Ahead(_) => self.one_by_one.saturating_sub(1),
+        };
         let next = self.following(app, target).await;
         let last = next.as_ref().map(|next| next.message.last);
         let bounds = MessageBounds { cursor: end, message: last };
@@ -188,7 +194,8 @@ impl Deliverer {
         if self.stop.is_cancelled() || self.began.elapsed() > LEASE_TIME_MAX {
             return None;
         }
-        match self.services.find_ordered(app, target, &self.held).await {
+        let batch_max = if self.one_by_one > 0 { 1 } else { target.settings.batch_max.into() };
+        match self.services.find_ordered(app, target, &self.held, batch_max).await {
             Ok(Found::Ordered(work)) => Some(work),
             _ => None,
         }

@@ -56,18 +56,19 @@ impl Work {
 }
 
 impl WebhookServices {
-    /// The next events of the log.
+    /// The next events of the log; `batch_max`: how many of them a message has that is not cut.
     pub(super) async fn find_ordered(
         &self,
         app: &Arc<App>,
         target: &WebhookTarget,
         held: &LeasedWebhook,
+        batch_max: usize,
     ) -> Result<Found, store::Error> {
         let settings = &target.settings;
         let filter =
             EventFilter { types: settings.types.chosen, devices: settings.devices, ..EventFilter::default() };
         let limit = match held.progress.focus {
-            MessageFocus::Batch => usize::from(settings.batch_max),
+            MessageFocus::Batch => batch_max,
             MessageFocus::First => 1,
             MessageFocus::Ahead(place) => usize::try_from(place).unwrap_or(usize::MAX).saturating_add(1),
         };

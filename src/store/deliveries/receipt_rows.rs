@@ -80,18 +80,10 @@ pub(super) async fn found_receipts(
     )
     .fetch_all(conn)
     .await?;
-    let count = |number: i16| u64::try_from(number).unwrap_or_default();
     let found = rows.into_iter().map(|row| {
         let id = NotificationId(row.notification_id);
-        let counts = DeliveryCounts {
-            pending: 0,
-            accepted: count(row.accepted),
-            unknown: count(row.unknown),
-            rejected: count(row.rejected),
-            token_dead: count(row.token_dead),
-            expired: count(row.expired),
-            cancelled: count(row.cancelled),
-        };
+        let counts =
+            counts([row.accepted, row.unknown, row.rejected, row.token_dead, row.expired, row.cancelled]);
         let end = row.created_at.zip(row.due_at).map(|(created_at, due_at)| {
             let rows = EndRows {
                 label: row.label.clone(),
@@ -127,4 +119,10 @@ pub(super) async fn found_receipts(
         FoundReceipt { summary, asked: u64::try_from(row.asked).unwrap_or_default(), lists, end }
     });
     Ok(found.collect())
+}
+
+fn counts(columns: [i16; 6]) -> DeliveryCounts {
+    let [accepted, unknown, rejected, token_dead, expired, cancelled] =
+        columns.map(|count| u64::try_from(count).unwrap_or_default());
+    DeliveryCounts { pending: 0, accepted, unknown, rejected, token_dead, expired, cancelled }
 }

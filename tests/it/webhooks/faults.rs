@@ -73,6 +73,30 @@ async fn a_poisoned_event_is_set_aside_and_the_others_arrive() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_before_a_refused_one_in_its_message_do_not_put_off_its_end() {
+    let receiver = WebhookReceiver::start().await;
+    let setting = webhooks(&[("picky", &receiver.url(), ", types=[\"notification.done\"]")]);
+    let service = service().config("APPS__SHOP__WEBHOOKS", &setting).node(Role::All).build().await;
+    service.expect_log("webhook fails");
+    service.expect_log("events were set aside, because the receiver refuses them and takes others");
+    command(&service, "picky", "pause").await;
+    for token in ["a", "b", "c", "d", "e", "f"] {
+        push(&service, token).await;
+    }
+    let ends = until_told(&service, "notification.done", 6).await;
+    let poisoned = ends[4]["data"]["notification"].as_str().unwrap().to_owned();
+    poison(&receiver, &poisoned);
+    command(&service, "picky", "resume").await;
+    wait::until("it is set aside", async || webhook(&service, "picky").await["set_aside"] == 1).await;
+    let all = receiver.posted();
+    let refused: Vec<_> = all.iter().filter(|message| message.body.contains(&poisoned)).collect();
+    assert_eq!(refused[0].events().len(), 6, "all in one message at first");
+    assert_eq!(refused.len(), 12, "four with the others, eight alone");
+    assert_eq!(done(&all).len(), 6);
+    service.stop().await;
+}
+
 /// Nothing follows the event, so nothing shows whether the event or the receiver is at fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_event_at_the_end_of_the_log_fails_until_a_later_one_is_taken() {
