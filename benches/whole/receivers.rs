@@ -4,17 +4,29 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
+use sqlx::postgres::PgConnection;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::wait::until;
+
 /// What the service signs with. The receivers do not verify it.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Whether the log or a good receiver lacks something.
+const UNREAD: &str = "select exists (select from event_outbox) or exists (
+    select from webhooks where name like 'good%' and cursor_position < (select position from event_head))";
+/// Not often, because each look is a statement that counts.
+const LOOK: Duration = Duration::from_millis(500);
+/// How far receivers may be behind the last outcome.
+const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// How many webhooks of an app have a receiver of which kind.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +86,15 @@ impl Receivers {
     pub(crate) fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
+}
+
+/// Waits until all events are in the log, and the good receivers have them.
+pub(crate) async fn all_read(conn: &mut PgConnection) -> anyhow::Result<()> {
+    until(CATCH_UP, LOOK, "the log and the webhooks", async || {
+        let left: bool = sqlx::query_scalar(UNREAD).fetch_one(&mut *conn).await?;
+        Ok((!left).then_some(()))
+    })
+    .await
 }
 
 async fn take(State(messages): State<Arc<AtomicU64>>, _body: Bytes) -> StatusCode {

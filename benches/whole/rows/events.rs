@@ -14,7 +14,7 @@ use super::turns::{Compared, broadcasts, by_turns, compare};
 use crate::latency::{Latencies, millis};
 use crate::load::{Load, Paced};
 use crate::observers::EventTail;
-use crate::receivers::{Mix, Receivers};
+use crate::receivers::{Mix, Receivers, all_read};
 use crate::report::{Findings, Line, grouped};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
@@ -33,13 +33,8 @@ const MOST_BROADCAST: f64 = 1.03;
 const MOST_P99: Duration = Duration::from_secs(1);
 const WEBHOOKS: Mix = Mix { good: 2, tar_pits: 2, refusing: 0 };
 const LOOK: Duration = Duration::from_millis(100);
-/// Less often, because each look is a statement that counts.
-const READ_LOOK: Duration = Duration::from_millis(500);
-/// How far readers may be behind the last outcome.
+/// How far the stream may be behind the webhooks.
 const CATCH_UP: Duration = Duration::from_secs(120);
-/// Whether the log or a good receiver lacks something.
-const UNREAD: &str = "select exists (select from event_outbox) or exists (
-    select from webhooks where name like 'good%' and cursor_position < (select position from event_head))";
 
 /// What of events is there in a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,11 +156,7 @@ impl<'a> Player<'a> {
             return Ok(Turn { deliveries, took, cpu: self.stage.meter().read()? - before });
         }
         let mut conn = self.stage.connect().await?;
-        until(CATCH_UP, READ_LOOK, "the log and the webhooks", async || {
-            let left: bool = sqlx::query_scalar(UNREAD).fetch_one(&mut conn).await?;
-            Ok((!left).then_some(()))
-        })
-        .await?;
+        all_read(&mut conn).await?;
         let cpu = self.stage.meter().read()? - before;
         if let Some(tail) = &mut self.tail {
             let receipts: i64 =

@@ -13,12 +13,11 @@ use super::singles::{Played, play};
 use super::turns::{Compared, broadcasts, by_turns, compare};
 use crate::latency::millis;
 use crate::load::Load;
-use crate::receivers::{Mix, Receivers};
+use crate::receivers::{Mix, Receivers, all_read};
 use crate::report::{Findings, Line, grouped, per_second};
 use crate::simulator::Manner;
 use crate::stage::{Bench, Stage};
 use crate::template::Template;
-use crate::wait::until;
 use pushpost::provider::apns;
 
 const WEBHOOKS: Mix = Mix { good: 2, tar_pits: 4, refusing: 4 };
@@ -27,13 +26,6 @@ const MANNERS: [&str; 2] = ["", ", with webhooks"];
 const LEAST_RATE: f64 = 0.97;
 /// Of the p99 without webhooks.
 const MOST_P99: f64 = 1.1;
-
-/// A good receiver has not got everything.
-const UNREAD: &str = "select exists (select from event_outbox) or exists (
-    select from webhooks where name like 'good%' and cursor_position < (select position from event_head))";
-const READ_LOOK: Duration = Duration::from_millis(500);
-/// How far receivers may be behind the last outcome.
-const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// A service with webhooks or without.
 struct Player<'a> {
@@ -128,11 +120,7 @@ impl<'a> Player<'a> {
     /// Waits until the good receivers have everything, so that the next turn is the other service's alone.
     async fn catch_up(&self) -> anyhow::Result<()> {
         let mut conn = self.stage.connect().await?;
-        until(CATCH_UP, READ_LOOK, "the webhooks", async || {
-            let left: bool = sqlx::query_scalar(UNREAD).fetch_one(&mut conn).await?;
-            Ok((!left).then_some(()))
-        })
-        .await?;
+        all_read(&mut conn).await?;
         Ok(conn.close().await?)
     }
 }
