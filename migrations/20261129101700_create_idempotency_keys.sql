@@ -27,13 +27,17 @@ comment on column idempotency_keys.acceptance is
 -- A plain insert: with `on conflict` each row costs twice as much, so that is left to batches in which a key is taken. The error
 -- is caught here, so Postgres does not log it. The unique index is that of a day. So keys of the day before are looked up, and
 -- transactions near midnight come one after the other, because each could miss keys of another one that began on the other day.
+--
+-- `suspects`: those of `keys` that may be stored on `filtered_day`, as a node remembers. If that is the day before, only they are
+-- looked up.
 create function store_idempotency_keys(
   stored_at timestamptz, apps smallint[], keys uuid[], requests uuid[], notifications uuid[], target_counts int[],
-  acceptances bytea[]
+  acceptances bytea[], filtered_day date, suspects uuid[]
 ) returns uuid[] language plpgsql as $$
 declare
   today     date := (stored_at at time zone 'UTC')::date;
   other_day date := today - 1;
+  sought    uuid[] := keys;
   taken     uuid[] := '{}';
 begin
   -- A minute: longer than any of these transactions may take.
@@ -42,15 +46,20 @@ begin
     if (stored_at at time zone 'UTC')::time > '12:00' then
       other_day := today + 1;
     end if;
+  elsif filtered_day = other_day then
+    sought := suspects;
   end if;
-  if exists (select from idempotency_keys where day in (today - 1, other_day) and key_digest = any(keys)) then
-    taken := array(
-      select notification from unnest(apps, keys, notifications) as incoming(app, key, notification)
-      where exists (
-        select from idempotency_keys
-        where day in (today - 1, other_day) and key_digest = key and app_id = app
-          and created_at > stored_at - interval '24 hours'
-        offset 0));
+  -- Not one condition: a statement that looks into the table locks each of its days.
+  if sought <> '{}' then
+    if exists (select from idempotency_keys where day in (today - 1, other_day) and key_digest = any(sought)) then
+      taken := array(
+        select notification from unnest(apps, keys, notifications) as incoming(app, key, notification)
+        where exists (
+          select from idempotency_keys
+          where day in (today - 1, other_day) and key_digest = key and app_id = app
+            and created_at > stored_at - interval '24 hours'
+          offset 0));
+    end if;
   end if;
   begin
     insert into idempotency_keys

@@ -237,6 +237,8 @@ impl Core {
             Arc::clone(&self.metrics),
         );
         let committer = committer.with_tracer(self.tracer.clone());
+        let former_keys = committer.former_keys().run(database.observe_pool(), stages.accept.stop.clone());
+        stages.accept.spawn("former keys", former_keys);
         stages.accept.spawn("accept", committer.run(stages.accept.stop.clone()));
         let (lookup, worker) = DeviceLookup::new(database.pool().clone());
         stages.accept.spawn("audience lookup", worker.run(stages.accept.stop.clone()));

@@ -1,8 +1,10 @@
 //! Idempotency keys of accepted requests. [`super::accept`] stores them, in the statement that stores the notification.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use super::Error;
@@ -70,6 +72,63 @@ pub async fn find(
         (key, StoredKey { request, notification: NotificationId(row.notification_id), acceptance })
     });
     Ok(found.collect())
+}
+
+/// The day before today (UTC), as Postgres says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FormerDay {
+    /// The day.
+    pub day: NaiveDate,
+    /// False: a transaction that began on the day may still store keys of it.
+    pub is_complete: bool,
+    /// The size of its keys, in pages of the table.
+    pub pages: i64,
+    /// Until keys of today are those of the former day, and complete.
+    pub until_next: Duration,
+}
+
+/// Which day is the day before.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn former_day(conn: &mut Session) -> Result<FormerDay, Error> {
+    // Transactions that store keys take less than a minute (`store_idempotency_keys`). A second minute is for clocks of hosts that
+    // follow each other in a failover.
+    let row = sqlx::query!(
+        r#"
+        select today - 1 as "day!", since_midnight >= interval '2 minutes' as "is_complete!",
+               coalesce(pg_relation_size(to_regclass('idempotency_keys_' || to_char(today - 1, 'YYYYMMDD'))), 0)
+                 / current_setting('block_size')::bigint as "pages!",
+               extract(epoch from interval '24:02' - since_midnight)::float8 as "until_next!"
+        from (select utc::date as today, utc - date_trunc('day', utc) as since_midnight
+              from (select now() at time zone 'UTC' as utc) clock) x
+        "#
+    )
+    .fetch_one(conn)
+    .await?;
+    let until_next = Duration::try_from_secs_f64(row.until_next).unwrap_or_default();
+    Ok(FormerDay { day: row.day, is_complete: row.is_complete, pages: row.pages, until_next })
+}
+
+/// The keys of a day in these pages of its table. Keys of several apps may be equal.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn keys_in_pages(
+    conn: &mut Session,
+    day: NaiveDate,
+    pages: Range<i64>,
+) -> Result<Vec<IdempotencyKey>, Error> {
+    let keys = sqlx::query_scalar!(
+        "select key_digest from idempotency_keys
+         where day = $1 and ctid >= format('(%s,0)', $2::bigint)::tid and ctid < format('(%s,0)', $3::bigint)::tid",
+        day,
+        pages.start,
+        pages.end
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(keys.into_iter().map(|key| IdempotencyKey(key.into_bytes())).collect())
 }
 
 /// From now on, statements of this session wait this long for locks of other sessions.

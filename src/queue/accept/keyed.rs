@@ -117,6 +117,7 @@ fn prepare(parts: &CommitterParts, requests: &[Request]) -> (Part, KeyColumns) {
     {
         keys.add(*idempotency, acceptance);
     }
+    parts.former_keys.limit_look_up(&mut keys);
     (committer::prepare(parts, requests), keys)
 }
 

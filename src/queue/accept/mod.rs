@@ -7,6 +7,7 @@
 //! node's transaction (docs/queue.md#idempotency-keys).
 
 mod committer;
+mod former_keys;
 mod in_flight;
 mod keyed;
 mod session;
@@ -33,6 +34,7 @@ use crate::store::tokens::LoadedDevices;
 use crate::store::{DatabaseTime, Purpose, SessionPool};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracer;
+pub use former_keys::FormerKeys;
 use in_flight::InFlightKeys;
 use withdrawal::Withdrawal;
 
@@ -203,6 +205,7 @@ struct CommitterParts {
     pool: SessionPool,
     /// The connection for notifications with a key.
     keyed_pool: SessionPool,
+    former_keys: Arc<FormerKeys>,
     node_lease: Arc<NodeLease>,
     intakes: Arc<LaneIntakes>,
     recorder: Option<OutcomeRecorder>,
@@ -232,9 +235,17 @@ impl Acceptor {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let (keyed_sender, keyed) = mpsc::channel(WAITING_MAX);
         let keyed_pool = pool.sibling(Purpose::AcceptKeyed, 1);
-        let tracer = Tracer::default();
-        let parts =
-            CommitterParts { pool, keyed_pool, node_lease, intakes, recorder, notifier, metrics, tracer };
+        let parts = CommitterParts {
+            pool,
+            keyed_pool,
+            former_keys: Arc::default(),
+            node_lease,
+            intakes,
+            recorder,
+            notifier,
+            metrics,
+            tracer: Tracer::default(),
+        };
         let acceptor = Self { requests: sender, keyed: keyed_sender, in_flight: InFlightKeys::default() };
         (acceptor, Committer { requests, keyed, parts })
     }
@@ -312,6 +323,11 @@ impl Committer {
     pub fn with_tracer(mut self, tracer: Tracer) -> Self {
         self.parts.tracer = tracer;
         self
+    }
+
+    /// What it knows of the keys of the day before, which the caller should [run](FormerKeys::run).
+    pub fn former_keys(&self) -> Arc<FormerKeys> {
+        Arc::clone(&self.parts.former_keys)
     }
 
     /// Commits until told to stop. What was handed in until then is still committed.

@@ -1,8 +1,9 @@
 //! Idempotency keys of a batch as columns.
 
+use chrono::NaiveDate;
 use uuid::Uuid;
 
-use crate::domain::Idempotency;
+use crate::domain::{Idempotency, IdempotencyKey};
 use crate::store::idempotency::StoredAcceptance;
 
 /// The keys of the notifications of a batch: one of each, in the same order. App and number of targets are in the batch.
@@ -12,6 +13,10 @@ pub struct KeyColumns {
     pub(super) request: Vec<Uuid>,
     /// None: a column of nulls.
     pub(super) acceptance: Option<Vec<Option<Vec<u8>>>>,
+    /// The day that `suspects` are of. None: each key is looked up among those of the day before.
+    pub(super) filtered_day: Option<NaiveDate>,
+    /// The keys that may be stored on that day.
+    pub(super) suspects: Vec<Uuid>,
 }
 
 impl KeyColumns {
@@ -25,5 +30,13 @@ impl KeyColumns {
         } else if let Some(acceptance) = &mut self.acceptance {
             acceptance.push(None);
         }
+    }
+
+    /// Only those keys are looked up among the keys of `day` of which `may_be_stored` says so, provided that `day` is the day
+    /// before.
+    pub fn look_up_only(&mut self, day: NaiveDate, may_be_stored: impl Fn(IdempotencyKey) -> bool) {
+        self.filtered_day = Some(day);
+        let keys = self.key.iter().copied();
+        self.suspects = keys.filter(|key| may_be_stored(IdempotencyKey(key.into_bytes()))).collect();
     }
 }

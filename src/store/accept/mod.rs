@@ -278,7 +278,7 @@ pub async fn insert_keyed(
                 keys: r#"
         with keys as materialized (
           select store_idempotency_keys(now(), $2::smallint[], $44::uuid[], $45::uuid[], $1::uuid[], $7::int[],
-                                        $46::bytea[]) as taken),"#,
+                                        $46::bytea[], $47, $48::uuid[]) as taken),"#,
                 stored: "where id <> all ((select taken from keys)::uuid[])",
                 facts: $facts,
                 rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
@@ -291,7 +291,9 @@ pub async fn insert_keyed(
                 batch,
                 &keys.key,
                 &keys.request,
-                keys.acceptance as Option<Vec<Option<Vec<u8>>>>
+                keys.acceptance as Option<Vec<Option<Vec<u8>>>>,
+                keys.filtered_day,
+                &keys.suspects
             )
             .await?
         };

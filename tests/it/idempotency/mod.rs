@@ -2,6 +2,7 @@
 
 mod commits;
 mod days;
+mod former_keys;
 mod keys;
 mod replays;
 mod twins;

@@ -19,7 +19,7 @@ const EAGER: &str = "set parallel_setup_cost = 0; set parallel_tuple_cost = 0;
 
 /// The look-ups of the function's body, with its variables as parameters.
 fn look_ups(body: &str) -> Vec<String> {
-    let variables = [("today", "$1::date"), ("other_day", "$2::date"), ("keys", "$3::uuid[]")];
+    let variables = [("today", "$1::date"), ("other_day", "$2::date"), ("sought", "$3::uuid[]")];
     let conditions = body.split("if exists (").skip(1).filter_map(|rest| rest.split_once(") then"));
     let of_variables = |condition: &str| {
         let words: Vec<_> = condition.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
