@@ -25,9 +25,11 @@ export async function overview(view) {
   nameKeys().then(draw);
   if (live.events.length > 0) return;
   // The log is read forwards, so where much happens a shorter time has the latest. A log that is off is told by the snapshot.
+  // A session without admin sees only some types, and is refused if it names others.
+  const type = current().app.admin ? EVENT_TYPES : EVENT_TYPES.filter((each) => /^(notification|device)\./.test(each));
   for (const seconds of EVENTS_SINCE_SECONDS) {
     const since = new Date(Date.now() - seconds * 1_000).toISOString();
-    const told = await get(`events${query({ type: EVENT_TYPES, since, limit: "1000" })}`).catch(() => null);
+    const told = await get(`events${query({ type, since, limit: "1000" })}`).catch(() => null);
     if (told?.has_more && seconds > 1) continue;
     if (told !== null && !view.signal.aborted) keepEvents(told.items, true);
     return;
