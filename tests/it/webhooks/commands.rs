@@ -22,6 +22,10 @@ async fn the_command_shows_webhooks_and_carries_out_verbs() {
     let key = service.key("admin").await;
     let run = async |arguments: &str| run(&service, &key, arguments).await;
     push(&service, "a").await;
+    wait::until("the webhook has taken events", async || {
+        webhook(&service, "backend").await["last_success_at"].is_string()
+    })
+    .await;
     let (code, out, _) = run("").await;
     assert!(code == 0 && out.contains("backend") && out.contains("active"), "{code} {out}");
     let (code, out, _) = run("pause backend").await;
