@@ -93,7 +93,7 @@ export function laneTable(lanes) {
   const rows = lanes.map((lane) => {
     const path = `/dashboard/lanes/${encodeURIComponent(lane.lane)}`;
     const cells = [
-      laneLink(lane.lane), state(lane.state), openLink(lane.estimated && "≈ ", count(lane.depth)), duration(lane.oldest_seconds),
+      laneLink(lane.lane), state(lane.state), waitingIn(lane), duration(lane.oldest_seconds),
       count(Math.round(lane.rate)), `${count(lane.in_flight)}/${count(lane.in_flight_max)}`,
       lane.p95_ms === null ? "–" : `${count(Math.round(lane.p95_ms))} ms`, link(path, spark(live.minutes.get(lane.lane))),
     ];
@@ -103,6 +103,9 @@ export function laneTable(lanes) {
   return [states, table("Lanes", columns, rows, "No lane is configured for this app."),
     ages.length > 0 && h("p.quiet", null, `Waiting and oldest: as counted ${duration(Math.max(...ages))} ago.`)];
 }
+
+/** Nothing waits: there is nothing to open. @param {LiveLane} lane */
+const waitingIn = ({ depth, estimated }) => (depth === 0 ? "0" : openLink(estimated && "≈ ", count(depth)));
 
 /** @param {Api.Node[]} nodes */
 function nodeTable(nodes) {
