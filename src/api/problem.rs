@@ -222,6 +222,8 @@ struct ProblemSchema {
     reason: Option<String>,
     /// The scopes of which one would be enough.
     scopes: Option<Vec<String>>,
+    /// The types of events that were named and that the key does not see.
+    types: Option<Vec<String>>,
     /// The lanes that there are, if one was named that is not among them.
     supported: Option<Vec<String>>,
     /// What an import that did not come to its end has imported.

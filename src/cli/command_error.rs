@@ -54,6 +54,15 @@ impl CommandError {
         Self { error: anyhow::anyhow!("{message}"), hint: None, code }
     }
 
+    /// Replaces names of the API by those of the command line.
+    #[must_use]
+    pub(super) fn reworded(mut self, names: &[(&str, &str)]) -> Self {
+        let message = format!("{:#}", self.error);
+        let reworded = names.iter().fold(message, |message, (api, flag)| message.replace(api, flag));
+        self.error = anyhow::anyhow!(reworded);
+        self
+    }
+
     /// Adds the operator's next step.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {

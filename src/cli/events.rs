@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use http::HeaderName;
 use serde_json::Value;
@@ -12,6 +14,7 @@ use super::client::{LineStream, ServiceArgs, ServiceClient};
 use super::command_error::CommandError;
 use super::output;
 use super::signals::StopSignals;
+use crate::domain::DeviceDetail;
 
 const EVENTS: &str = "/v1/events";
 /// The end of the log: no event was logged later than this.
@@ -31,15 +34,21 @@ enum EventsCommand {
     Tail(TailArgs),
 }
 
-/// Print the events that are kept, the oldest first; with --follow those from now on, until interrupted
+/// Print the events that are kept, the oldest first; with --follow those from now on, or from the named place on, until interrupted
 #[derive(Args, Debug)]
 struct TailArgs {
     /// Begin after this event
     #[arg(long, value_name = "EVT", value_parser = event_id)]
     after: Option<String>,
+    /// Begin with what was logged at this time or later, such as 2026-12-01T09:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "after")]
+    since: Option<String>,
     /// Only events of this type, such as notification.done or delivery.*; may be given several times
     #[arg(long = "type", value_name = "TYPE", value_parser = event_type)]
     types: Vec<String>,
+    /// Which devices a delivery.recorded lists: failed leaves the accepted ones to its counts, none leaves out all
+    #[arg(long, value_name = "WHICH", value_parser = device_details(), default_value = "all")]
+    devices: String,
     /// Stay connected and print events as they happen
     #[arg(long)]
     follow: bool,
@@ -75,7 +84,7 @@ impl EventsArgs {
 
 impl TailArgs {
     async fn print_all(&self, client: &ServiceClient) -> Result<(), CommandError> {
-        let begin = self.after.as_ref().map(|after| format!("after={after}"));
+        let begin = self.begin();
         let mut lines = client.lines(&self.path(begin.as_deref()), "application/x-ndjson", None).await?;
         while let Some(line) = lines.next().await? {
             if !line.is_empty() && !self.print(&line)? {
@@ -87,8 +96,8 @@ impl TailArgs {
 
     /// Connects again, after the last event, whenever the connection ends.
     async fn follow(&self, client: &ServiceClient) -> Result<(), CommandError> {
-        let begin = match &self.after {
-            Some(after) => format!("after={after}"),
+        let begin = match self.begin() {
+            Some(begin) => begin,
             // A place to go on from, even if the connection ends before the first event.
             None => {
                 let now = client.get(&format!("{EVENTS}?limit=1&{FROM_NOW_ON}")).await?;
@@ -152,10 +161,20 @@ impl TailArgs {
         }
     }
 
+    /// The parameter of the place that the arguments name. None: they name no place.
+    fn begin(&self) -> Option<String> {
+        let after = self.after.as_ref().map(|after| format!("after={after}"));
+        after.or_else(|| self.since.as_ref().map(|since| format!("since={since}")))
+    }
+
     fn path(&self, begin: Option<&str>) -> String {
+        let mut path = format!("{EVENTS}?devices={}", self.devices);
         let types = self.types.iter().map(|each| format!("type={each}"));
-        let query: Vec<_> = types.chain(begin.map(str::to_owned)).collect();
-        if query.is_empty() { EVENTS.to_owned() } else { format!("{EVENTS}?{}", query.join("&")) }
+        for parameter in types.chain(begin.map(str::to_owned)) {
+            path.push('&');
+            path.push_str(&parameter);
+        }
+        path
     }
 
     /// False: the output is read no more.
@@ -206,6 +225,17 @@ fn event_type(text: &str) -> Result<String, String> {
     }
 }
 
+/// The time in UTC, because the `+` of an offset means a space in a query.
+fn time(text: &str) -> Result<String, String> {
+    let time = DateTime::parse_from_rfc3339(text)
+        .map_err(|_| "a time is such as 2026-12-01T09:00:00Z, or 2026-12-01T10:00:00+01:00".to_owned())?;
+    Ok(time.to_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+fn device_details() -> PossibleValuesParser {
+    PossibleValuesParser::new(DeviceDetail::ALL.iter().map(|detail| detail.as_str()))
+}
+
 fn unreadable() -> CommandError {
     let failure = CommandError::failed("the answer of the service is no list of events");
     failure.hint("the service may be of another version than this program")
@@ -239,6 +269,18 @@ mod tests {
         }
         for text in ["", "a&b", "a b", "a%2e"] {
             assert!(event_type(text).is_err(), "{text}");
+        }
+        for text in ["", "yesterday", "2026-12-01", "2026-12-01T09:00:00", "2026-12-01T09:00:00Z&limit=1"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_with_an_offset_is_the_same_time_in_utc() {
+        for text in
+            ["2026-12-01T09:00:00.25Z", "2026-12-01T10:00:00.25+01:00", "2026-12-01T04:00:00.250-05:00"]
+        {
+            assert_eq!(time(text).as_deref(), Ok("2026-12-01T09:00:00.250Z"), "{text}");
         }
     }
 }

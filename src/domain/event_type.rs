@@ -140,6 +140,17 @@ impl EventTypes {
         Self(self.0 & other.0)
     }
 
+    /// The types of this set that are not in the other.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The types, in the order of their numbers.
+    pub fn each(self) -> Vec<EventType> {
+        EventType::ALL.iter().copied().filter(|each| self.has(*each)).collect()
+    }
+
     /// Is the type in the set?
     pub fn has(self, one: EventType) -> bool {
         self.0 & (1 << one.code()) != 0

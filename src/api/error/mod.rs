@@ -22,7 +22,7 @@ pub(super) use responses::*;
 
 use super::problem::Cause;
 use super::rates::RateExceeded;
-use crate::domain::{BadUserToken, Scope, ValidationError};
+use crate::domain::{BadUserToken, EventType, Scope, ValidationError};
 
 /// Why a request is not carried out. [`ApiError::problem`] makes the answer of it.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum ApiError {
     /// The key has none of the scopes of which one would be enough.
     #[error("the key's scopes do not reach so far")]
     MissingScope(&'static [Scope]),
+    /// The request names types of events that only a key with the scope `admin` sees.
+    #[error("the key does not see these events")]
+    UnseenEventTypes(Vec<EventType>),
     /// A change by the dashboard's session that no page of the dashboard asked for.
     #[error("the request does not come from the dashboard")]
     CrossSite(&'static str),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::InputCode;
+use crate::domain::{EventType, InputCode};
 
 fn document(error: ApiError) -> Value {
     json!(error.problem().document(Some("req-1")))
@@ -68,6 +68,9 @@ fn limits_and_scopes_are_facts() {
     assert_eq!(document(ApiError::QueueFull(None)).get("limit"), None);
     let scopes = document(ApiError::MissingScope(&[Scope::Send, Scope::Admin]));
     assert_eq!(scopes["scopes"], json!(["send", "admin"]));
+    let types = document(ApiError::UnseenEventTypes(vec![EventType::LaneChanged, EventType::NodeDied]));
+    assert_eq!((&types["code"], &types["scopes"]), (&json!("missing_scope"), &json!(["admin"])));
+    assert_eq!(types["types"], json!(["lane.changed", "node.died"]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{ApiError, NotFoundKind, ProblemCode, Repeat};
 use crate::api::problem::{Cause, Problem};
 use crate::api::rates::RateExceeded;
 use crate::api::time::Timestamp;
-use crate::domain::BadUserToken;
+use crate::domain::{BadUserToken, Scope};
 
 impl ApiError {
     /// The problem document, without the request's id.
@@ -23,6 +23,13 @@ impl ApiError {
                     names => format!("This needs a key with one of the scopes {}.", names.join(", ")),
                 };
                 Problem::new(ProblemCode::MissingScope, detail).with("scopes", names)
+            }
+            Self::UnseenEventTypes(types) => {
+                let types: Vec<_> = types.iter().map(|each| each.as_str()).collect();
+                let detail =
+                    format!("Events of these types need a key with the scope admin: {}.", types.join(", "));
+                let problem = Problem::new(ProblemCode::MissingScope, detail);
+                problem.with("scopes", vec![Scope::Admin.as_str()]).with("types", types)
             }
             Self::CrossSite(detail) => Problem::new(ProblemCode::CrossSite, detail),
             Self::NotFound(kind) => {

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use crate::api::accept::accepts;
 use crate::api::query::Parameters;
 use crate::domain::{
-    AppId, ErrorLocation, EventPlace, EventTypes, InputCode, InstallationKey, NotificationId,
+    AppId, ErrorLocation, EventPlace, EventType, EventTypes, InputCode, InstallationKey, NotificationId,
     ValidationError, nearest,
 };
 use crate::events::{DeviceDetail, EventFilter};
@@ -52,6 +52,8 @@ pub(super) struct Asked {
     pub(super) follows: bool,
     /// The most events of a page.
     pub(super) limit: usize,
+    /// Types that were named and that the key does not see.
+    pub(super) unseen: Vec<EventType>,
 }
 
 impl Form {
@@ -76,25 +78,38 @@ impl Asked {
         key: &InstallationKey,
     ) -> Self {
         let form = Form::of(headers);
+        let named = types(parameters);
+        let unseen = named.map(|types| types.without(seen).each()).unwrap_or_default();
         let filter = EventFilter {
-            types: types(parameters).and(seen),
+            types: named.unwrap_or(EventTypes::ALL).and(seen),
             notifications: notifications(parameters),
             devices: devices(parameters),
         };
-        let follows = parameters.flag("follow");
+        let follows = follows(parameters, form);
         let limit = parameters.limit();
         let begin = begin(parameters, app, key);
         let last = if form == Form::Sse { last_event(parameters, headers, app, key) } else { None };
         // A browser that connects again repeats the URL and adds the header.
-        Self { form, begin: last.map_or(begin, Begin::Behind), filter, follows, limit }
+        Self { form, begin: last.map_or(begin, Begin::Behind), filter, follows, limit, unseen }
     }
 }
 
-/// All types if none is named.
-fn types(parameters: &mut Parameters) -> EventTypes {
+/// A page ends where the log ends, so only a stream can follow.
+fn follows(parameters: &mut Parameters, form: Form) -> bool {
+    let follows = parameters.flag("follow");
+    if follows && form == Form::Json {
+        let detail = "a page does not follow the log: ask for lines, with Accept: application/x-ndjson, or for \
+                      server-sent events";
+        parameters.fault("follow", InputCode::OutOfRange, detail);
+    }
+    follows
+}
+
+/// None: no type is named, so all are meant.
+fn types(parameters: &mut Parameters) -> Option<EventTypes> {
     let named = parameters.texts("type");
     if named.is_empty() {
-        return EventTypes::ALL;
+        return None;
     }
     let mut types = EventTypes::NONE;
     for text in named {
@@ -112,7 +127,7 @@ fn types(parameters: &mut Parameters) -> EventTypes {
             }
         }
     }
-    types
+    Some(types)
 }
 
 fn notifications(parameters: &mut Parameters) -> Vec<NotificationId> {
@@ -211,12 +226,20 @@ mod tests {
         pairs: &[(&str, &str)],
         headers: &[(&'static str, &str)],
     ) -> (Asked, Vec<(ErrorLocation, &'static str)>) {
+        read_as(EventTypes::ALL, pairs, headers)
+    }
+
+    fn read_as(
+        seen: EventTypes,
+        pairs: &[(&str, &str)],
+        headers: &[(&'static str, &str)],
+    ) -> (Asked, Vec<(ErrorLocation, &'static str)>) {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut parameters = Parameters::new(pairs.collect());
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
-        let asked = Asked::read(&mut parameters, &headers.collect(), EventTypes::ALL, APP, &key());
+        let asked = Asked::read(&mut parameters, &headers.collect(), seen, APP, &key());
         let faults = parameters.into_faults().into_iter().map(|fault| (fault.place, fault.code.as_str()));
         (asked, faults.collect())
     }
@@ -283,6 +306,34 @@ mod tests {
                 && asked.filter.types.has(EventType::LaneChanged)
         );
         assert!(!asked.filter.types.has(EventType::NodeDied));
+    }
+
+    #[test]
+    fn types_that_the_key_does_not_see_are_noted() {
+        let unseen = |types: &[&str]| {
+            let pairs: Vec<_> = types.iter().map(|each| ("type", *each)).collect();
+            read_as(EventTypes::seen_by(false), &pairs, &[]).0.unseen
+        };
+        assert_eq!(unseen(&[]), []);
+        assert_eq!(unseen(&["delivery.*", "notification.done"]), []);
+        assert_eq!(
+            unseen(&["device.*", "node.*", "lane.changed"]),
+            [EventType::LaneChanged, EventType::NodeStarted, EventType::NodeDied]
+        );
+    }
+
+    #[test]
+    fn a_stream_follows_and_a_page_does_not() {
+        let follow = |value, accept| {
+            let (asked, faults) = read(&[("follow", value)], &[("accept", accept)]);
+            (asked.follows, faults)
+        };
+        for accept in [NDJSON, EVENT_STREAM] {
+            assert_eq!(follow("true", accept), (true, vec![]), "{accept}");
+        }
+        assert_eq!(follow("false", "application/json"), (false, vec![]));
+        let refused = vec![(ErrorLocation::parameter("follow"), "out_of_range")];
+        assert_eq!(follow("true", "application/json").1, refused);
     }
 
     #[test]

@@ -33,14 +33,14 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
     get, path = "/v1/events", operation_id = "listEvents", tag = "events",
     security(("key" = ["read"])),
     params(
-        ("type" = Option<Vec<schema_enums::EventTypePattern>>, Query, description = "Only events of this type; `delivery.*` means all types of a thing.", example = json!(["delivery.*"])),
+        ("type" = Option<Vec<schema_enums::EventTypePattern>>, Query, description = "Only events of this type; `delivery.*` means all types of a thing. A type that the key does not see is refused.", example = json!(["delivery.*"])),
         ("notification" = Option<Vec<schema_enums::NotificationId>>, Query, description = "Only events about this notification."),
         ("devices" = Option<schema_enums::DeviceDetail>, Query, description = "Which devices a `delivery.recorded` lists; `all` if left out. `failed` leaves those that were accepted to `counts`."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
         ("after" = Option<String>, Query, description = "Begin after the event with this id."),
         ("since" = Option<Timestamp>, Query, description = "Begin with what was logged at this time or later."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Events of a page; 100 if left out."),
-        ("follow" = Option<bool>, Query, description = "Keep a stream of lines open at the end of the log."),
+        ("follow" = Option<bool>, Query, description = "Keep a stream of lines open at the end of the log. Server-sent events always stay open; for a page it is refused."),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that a client of server-sent events has seen. It has priority over the parameters."),
     ),
     responses(
@@ -60,6 +60,9 @@ pub(super) async fn list(
     let seen = EventTypes::seen_by(caller.scopes.has(Scope::Admin));
     let asked = Asked::read(&mut parameters, &headers, seen, caller.app.id, &state.installation);
     parameters.finish()?;
+    if !asked.unseen.is_empty() {
+        return Err(ApiError::UnseenEventTypes(asked.unseen));
+    }
     let log = state.events.as_ref().ok_or(ApiError::EventsOff)?;
     let kind = match asked.form {
         Form::Json => return page(&state, log, &caller, &asked).await,

@@ -10,7 +10,6 @@ mod providers;
 mod system;
 mod webhooks;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::command_error::CommandError;
@@ -19,6 +18,7 @@ use super::{environment, progress};
 use crate::config::Config;
 use crate::runtime::{Database, SchemaAccess};
 use findings::{Finding, Findings};
+use postgres::DatabaseFacts;
 
 /// Check configuration, files, Postgres, clock and limits, and with --live the providers; exit code 2 if a check fails
 ///
@@ -27,7 +27,7 @@ use findings::{Finding, Findings};
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
     /// Send one harmless request per lane: to FCM a message that is only validated, to APNs one to a token that no device has; and one test per
-    /// webhook of the configuration
+    /// webhook
     #[arg(long)]
     live: bool,
     /// Print the lines as JSON
@@ -46,21 +46,18 @@ impl DoctorArgs {
                 environment::drop_libpq_options()?;
             }
             system::check_descriptors(&config, &mut findings)?;
-            let clock = check_database(&config, &mut findings).await?;
-            webhooks::check(&config, clock, self.live, &mut findings).await?;
+            let facts = check_database(&config, &mut findings).await?;
+            webhooks::check(&config, &facts, self.live, &mut findings).await?;
             if self.live {
-                providers::check(&config, clock, &mut findings).await?;
+                providers::check(&config, facts.clock, &mut findings).await?;
             }
         }
         findings.judge()
     }
 }
 
-/// Returns Postgres's time; none if Postgres can't be asked.
-async fn check_database(
-    config: &Config,
-    findings: &mut Findings,
-) -> Result<Option<DateTime<Utc>>, CommandError> {
+/// Returns what the database says; nothing if Postgres can't be asked.
+async fn check_database(config: &Config, findings: &mut Findings) -> Result<DatabaseFacts, CommandError> {
     let opening = Database::open(config, SchemaAccess::Use);
     let database = match progress::watched("opening the database", opening).await {
         Ok(database) => database,
@@ -68,10 +65,10 @@ async fn check_database(
             let hint =
                 "start the server, or correct database.url; an embedded database begins with pushpost serve";
             findings.add(Finding::fail("postgres", format!("{error:#}")).hint(hint))?;
-            return Ok(None);
+            return Ok(DatabaseFacts::default());
         }
     };
-    let clock = progress::watched("asking Postgres", postgres::check(&database, findings)).await;
+    let facts = progress::watched("asking Postgres", postgres::check(&database, findings)).await;
     database.close().await?;
-    clock
+    facts
 }

@@ -12,6 +12,7 @@ use crate::runtime::Database;
 use crate::store::checkup::{self, ServerCheckup};
 use crate::store::keys::KeyRow;
 use crate::store::migrations::SchemaState;
+use crate::store::webhooks::{self, StoredWebhook};
 use crate::store::{self, Session};
 
 /// An open transaction of this age is a warning, because dead rows of the queue stay as long.
@@ -23,30 +24,35 @@ const KEY_EXPIRY_WARNING: TimeDelta = TimeDelta::days(14);
 /// Names that a line lists.
 const NAMED_MAX: usize = 5;
 
-/// Checks the database. Returns Postgres's time; none if Postgres could not be asked.
+/// What other checks need of the database.
+#[derive(Default)]
+pub(super) struct DatabaseFacts {
+    /// Postgres's time. None: Postgres could not be asked.
+    pub(super) clock: Option<DateTime<Utc>>,
+    /// All webhooks with the names of their apps.
+    pub(super) webhooks: Vec<(String, StoredWebhook)>,
+}
+
+/// Checks the database. Where Postgres can't be asked, facts are missing.
 pub(super) async fn check(
     database: &Database,
     findings: &mut Findings,
-) -> Result<Option<DateTime<Utc>>, CommandError> {
-    let (mut found, mut clock) = (Vec::new(), None);
-    if let Err(error) = ask(database, &mut found, &mut clock).await {
+) -> Result<DatabaseFacts, CommandError> {
+    let (mut found, mut facts) = (Vec::new(), DatabaseFacts::default());
+    if let Err(error) = ask(database, &mut found, &mut facts).await {
         found.push(Finding::fail("postgres", format!("{error:#}")));
     }
     found.into_iter().try_for_each(|finding| findings.add(finding))?;
-    Ok(clock)
+    Ok(facts)
 }
 
 /// Adds what is found, until Postgres answers with an error.
-async fn ask(
-    database: &Database,
-    found: &mut Vec<Finding>,
-    clock: &mut Option<DateTime<Utc>>,
-) -> anyhow::Result<()> {
+async fn ask(database: &Database, found: &mut Vec<Finding>, facts: &mut DatabaseFacts) -> anyhow::Result<()> {
     let mut conn = database.connection().await?;
     let before = now();
     let server = checkup::server(&mut conn).await.with_context(|| database.place())?;
     let after = now();
-    *clock = Some(server.clock);
+    facts.clock = Some(server.clock);
     found.push(Finding::ok("postgres", format!("{} is version {}", database.place(), server.version)));
     found.push(compare_clocks(before, server.clock, after));
     found.push(synchronous_commit(&server));
@@ -58,6 +64,7 @@ async fn ask(
     // Tables of another version may lack what is asked for.
     if is_current {
         check_content(&mut conn, server.clock, found).await.with_context(|| database.place())?;
+        facts.webhooks = webhooks::list_all(&mut conn).await.with_context(|| database.place())?;
     }
     Ok(())
 }

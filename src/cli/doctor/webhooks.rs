@@ -1,4 +1,5 @@
-//! The webhooks of the configuration: whether their hosts may be reached, and with `--live` whether their receivers take a test.
+//! Webhooks, of the configuration and of the API: whether their hosts may be reached, whether one is disabled, and with `--live`
+//! whether their receivers take a test.
 
 use std::time::Duration;
 
@@ -7,36 +8,83 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::findings::{Finding, Findings};
+use super::postgres::DatabaseFacts;
 use super::system::now;
 use crate::cli::command_error::CommandError;
 use crate::cli::progress;
 use crate::config::Config;
 use crate::domain::{AddressGuard, AppId};
-use crate::events::webhooks::{WebhookMessage, WebhookRegistry, WebhookSettings};
+use crate::events::webhooks::{
+    DeclaredWebhooks, WebhookMessage, WebhookRegistry, WebhookSettings, stored_settings,
+};
+use crate::store::webhooks::{StoredWebhook, WebhookSource};
 
 /// How long a name may take to be resolved.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `clock`: Postgres's time, if it is known. `is_live`: send one test to each webhook.
+/// `is_live`: send one test to each webhook.
 pub(super) async fn check(
     config: &Config,
-    clock: Option<DateTime<Utc>>,
+    facts: &DatabaseFacts,
     is_live: bool,
     findings: &mut Findings,
 ) -> Result<(), CommandError> {
     let guard = AddressGuard::new(config.webhooks.allow_networks.clone());
     let registry = WebhookRegistry::new(guard.clone(), config.webhooks.retry.clone());
     for (app, settings) in &config.apps {
-        for webhook in &settings.webhooks.webhooks {
+        let stored: Vec<_> =
+            facts.webhooks.iter().filter(|(of, _)| of == app).map(|(_, stored)| stored).collect();
+        let declared = &settings.webhooks;
+        let of_api = stored.iter().filter(|stored| stored.source == WebhookSource::Api);
+        let (made, refused) =
+            of_api.map(|stored| settings_of(app, declared, stored)).partition::<Vec<_>, _>(Result::is_ok);
+        for webhook in declared.webhooks.iter().chain(made.iter().flatten()) {
             let name = format!("{app}/{}", webhook.name);
             findings.add(reach(&name, webhook, &guard).await)?;
             if is_live {
-                let tested = test(&name, app, webhook, &registry, clock.unwrap_or_else(now));
+                let tested = test(&name, app, webhook, &registry, facts.clock.unwrap_or_else(now));
                 findings.add(progress::watched("testing webhooks", tested).await)?;
             }
         }
+        refused.into_iter().filter_map(Result::err).try_for_each(|finding| findings.add(finding))?;
+        let is_known = |stored: &&&StoredWebhook| {
+            let is_declared = || declared.webhooks.iter().any(|webhook| webhook.name.as_str() == stored.name);
+            stored.source == WebhookSource::Api || is_declared()
+        };
+        let disabled = stored.iter().filter(is_known).filter(|stored| stored.is_disabled);
+        disabled.map(|stored| disabled_finding(app, stored)).try_for_each(|finding| findings.add(finding))?;
     }
     Ok(())
+}
+
+/// The settings of a webhook that the API made.
+///
+/// # Errors
+/// Why no node with this configuration serves it.
+fn settings_of(
+    app: &str,
+    declared: &DeclaredWebhooks,
+    stored: &StoredWebhook,
+) -> Result<WebhookSettings, Finding> {
+    let name = format!("{app}/{}", stored.name);
+    let Some(settings) = stored_settings(stored) else {
+        let message = format!("{name} is not served: a later version has stored its settings");
+        return Err(Finding::warn("webhook", message));
+    };
+    let host = settings.url.host();
+    if declared.hosts.contains(&host) {
+        return Ok(settings);
+    }
+    let message = format!("{name} is not served: its host {host} is not in apps.{app}.webhook_hosts");
+    Err(Finding::warn("webhook", message).hint("add the host, or delete the webhook by the API"))
+}
+
+fn disabled_finding(app: &str, stored: &StoredWebhook) -> Finding {
+    let name = &stored.name;
+    let at = stored.state_since.format("%Y-%m-%dT%H:%M:%SZ");
+    let why = stored.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    Finding::warn("webhook", format!("{app}/{name} is disabled since {at}{why}"))
+        .hint(format!("mend the receiver, then run pushpost webhooks resume {name}"))
 }
 
 /// Whether every address of the host may be connected to.

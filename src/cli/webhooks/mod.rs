@@ -19,6 +19,8 @@ use set_aside::{RetryEventArgs, SetAsideArgs};
 use shown::{ShownAttempt, ShownWebhook, table};
 
 const WEBHOOKS: &str = "/v1/admin/webhooks";
+/// Places of a replay's body, as its flags are called.
+const REPLAY_FLAGS: &[(&str, &str)] = &[("#/from", "--from"), ("#/since", "--since")];
 /// Attempts that are shown.
 const ATTEMPTS: u16 = 50;
 
@@ -191,7 +193,8 @@ impl WebhookArgs {
     /// Prints the webhook as it is after the command. One that is not active is no bad news here.
     async fn send(self, command: &str, body: Option<Value>) -> Result<(), CommandError> {
         let (client, path) = self.find().await?;
-        let answer = client.post(&format!("{path}/{command}"), body.as_ref()).await?;
+        let answer = client.post(&format!("{path}/{command}"), body.as_ref()).await;
+        let answer = answer.map_err(|error| error.reworded(REPLAY_FLAGS))?;
         if self.json {
             return Ok(output::line(&answer.to_string())?);
         }
@@ -208,7 +211,9 @@ impl WebhookArgs {
         if !self.json {
             let status =
                 answer["status"].as_u64().map_or_else(|| "none".to_owned(), |status| status.to_string());
-            output::line(&format!("status {status}, {} ms: {}", answer["elapsed_ms"], text("response")))?;
+            let response = text("response");
+            let response = if response.is_empty() { response } else { format!(": {response}") };
+            output::line(&format!("status {status}, {} ms{response}", answer["elapsed_ms"]))?;
         }
         match answer["error"].is_null() {
             true => Ok(()),

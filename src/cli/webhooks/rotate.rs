@@ -7,6 +7,10 @@ use super::{WebhookArgs, unreadable};
 use crate::cli::command_error::CommandError;
 use crate::cli::output;
 
+/// What a refusal calls by the names of the body, as the flags are called.
+const FLAGS: &[(&str, &str)] =
+    &[("`keep_old` `0s`", "--keep-old 0s"), ("`drop_oldest`", "--drop-oldest"), ("#/keep_old", "--keep-old")];
+
 /// Make a new secret for a webhook of the API, and print it on stdout; it can't be shown again
 ///
 /// The old secrets sign beside it for a while, so that the receiver may be configured meanwhile. At most three secrets sign.
@@ -26,7 +30,8 @@ impl RotateArgs {
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let (client, path) = self.webhook.find().await?;
         let body = json!({"keep_old": self.keep_old, "drop_oldest": self.drop_oldest});
-        let answer = client.post(&format!("{path}/rotate"), Some(&body)).await?;
+        let answer = client.post(&format!("{path}/rotate"), Some(&body)).await;
+        let answer = answer.map_err(|error| error.reworded(FLAGS))?;
         if self.webhook.json {
             return Ok(output::line(&answer.to_string())?);
         }

@@ -74,6 +74,22 @@ pub async fn list(conn: &mut Session, app: AppId) -> Result<Vec<StoredWebhook>, 
     read(conn, app, None).await
 }
 
+/// The webhooks of all apps with the names of these, by both names. Those of the configuration may be in it no more.
+///
+/// # Errors
+/// Postgres is out of reach.
+pub async fn list_all(conn: &mut Session) -> Result<Vec<(String, StoredWebhook)>, Error> {
+    let apps = sqlx::query!(
+        "select a.app_id, a.name from apps a where exists (select from webhooks w where w.app_id = a.app_id) order by a.name"
+    );
+    let mut all = Vec::new();
+    for app in apps.fetch_all(&mut *conn).await? {
+        let of_app = list(conn, AppId(app.app_id)).await?;
+        all.extend(of_app.into_iter().map(|webhook| (app.name.clone(), webhook)));
+    }
+    Ok(all)
+}
+
 /// A webhook by its number.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub use changes::{
 };
 pub use figures::{WebhookFigures, figures};
 pub use lease::{ClaimScope, LeasedWebhook, claim, free_of, free_of_dead, release};
-pub use list::{StoredWebhook, WebhookSource, find, list};
+pub use list::{StoredWebhook, WebhookSource, find, list, list_all};
 pub use outcome::{
     Failure, MessageBounds, record_failure, record_gap, record_progress, record_start, record_success,
 };

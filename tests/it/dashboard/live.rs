@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Browser;
 use crate::event_streams::client::{Block, StreamClient};
 
-async fn view(browser: &Browser, last: Option<&str>) -> StreamClient {
+pub(super) async fn view(browser: &Browser, last: Option<&str>) -> StreamClient {
     let answer = browser.look("shop", last).await;
     assert!(answer.headers().contains_key("content-security-policy"));
     assert_eq!(answer.headers()["x-accel-buffering"], "no");
@@ -28,7 +28,7 @@ async fn next(stream: &mut StreamClient, name: &str) -> Block {
 }
 
 /// The data of snapshots, until one is as wanted.
-async fn until_snapshot(stream: &mut StreamClient, is_wanted: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until_snapshot(stream: &mut StreamClient, is_wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
         let block = next(stream, "snapshot").await;
         assert_eq!(block.id, None, "only events have ids");

@@ -7,6 +7,7 @@ mod lane_minutes;
 mod live;
 mod pages;
 mod session;
+mod webhook_needs;
 
 use http::Method;
 use pushpost_testkit::answer::Answer;

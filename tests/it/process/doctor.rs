@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use http::Method;
 use pushpost::runtime::Role;
 use pushpost_testkit::installation::CONFIG;
 use pushpost_testkit::service::TestService;
-use serde_json::Value;
+use pushpost_testkit::webhook_receiver::WebhookReceiver;
+use serde_json::{Value, json};
 
 use super::commands::{assert_ended, run};
 
@@ -129,5 +131,41 @@ async fn a_role_that_may_only_read_is_told_so_and_everything_else_is_checked_all
         assert!(!lines_of(&said, check).is_empty(), "{check} in {said}");
     }
     assert!(!said.contains("permission denied") && !said.contains("hunter2"), "{said}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_of_the_api_is_tested_and_a_disabled_one_is_told() {
+    let receiver = WebhookReceiver::start().await;
+    let settings =
+        [("WEBHOOKS__ALLOW_NETWORKS", "[\"127.0.0.0/8\"]"), ("APPS__SHOP__WEBHOOK_HOSTS", "[\"127.0.0.1\"]")];
+    let builder = TestService::builder();
+    let builder = settings.iter().fold(builder, |builder, (name, value)| builder.config(name, value));
+    let service = builder.node(Role::Api).build().await;
+    let body = json!({"name": "made", "url": receiver.url()});
+    let made = service.ask_by_admin(Method::POST, "/v1/admin/webhooks", body).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let config = service.config_path();
+    let of_service =
+        [("DATABASE_URL", service.database.url()), ("PUSHPOST_CONFIG", config.to_str().unwrap())];
+    let names = settings.map(|(name, value)| (format!("PUSHPOST__{name}"), value));
+    let mut variables = of_service.to_vec();
+    variables.extend(names.iter().map(|(name, value)| (name.as_str(), *value)));
+    let webhooks = async |line: &str, variables: &[(&str, &str)]| -> String {
+        let told = run(line, variables).await;
+        lines_of(&String::from_utf8_lossy(&told.stdout), "webhook").join("\n")
+    };
+    let active = webhooks("doctor --live", &variables).await;
+    assert!(active.contains("shop/made may be reached") && !active.contains("disabled"), "{active}");
+    assert!(active.contains("shop/made took a test: status 200"), "{active}");
+    assert_eq!(receiver.posted().len(), 1);
+    let give_up = "update webhooks set disabled_at = now(), why = 'status 410'";
+    sqlx::query(give_up).execute(&service.database.pool).await.unwrap();
+    let disabled = webhooks("doctor", &variables).await;
+    assert!(disabled.contains("warn  webhook: shop/made is disabled since 20"), "{disabled}");
+    assert!(disabled.contains("status 410"), "{disabled}");
+    assert_eq!(receiver.posted().len(), 1, "without --live no test is sent");
+    let elsewhere = webhooks("doctor --live", &of_service).await;
+    assert!(elsewhere.contains("its host 127.0.0.1 is not in apps.shop.webhook_hosts"), "{elsewhere}");
     service.stop().await;
 }

@@ -22,6 +22,10 @@ async fn the_command_shows_webhooks_and_carries_out_verbs() {
     let key = service.key("admin").await;
     let run = async |arguments: &str| run(&service, &key, arguments).await;
     push(&service, "a").await;
+    wait::until("the webhook has taken events", async || {
+        webhook(&service, "backend").await["last_success_at"].is_string()
+    })
+    .await;
     let (code, out, _) = run("").await;
     assert!(code == 0 && out.contains("backend") && out.contains("active"), "{code} {out}");
     let (code, out, _) = run("pause backend").await;
@@ -32,7 +36,7 @@ async fn the_command_shows_webhooks_and_carries_out_verbs() {
     assert_eq!(run("retry backend").await.0, 0);
     assert_eq!(run("replay backend --since 2026-01-01T00:00:00Z").await.0, 0);
     let (code, out, _) = run("test backend").await;
-    assert!(code == 0 && out.contains("status 200"), "{code} {out}");
+    assert!(code == 0 && out.starts_with("status 200, ") && out.ends_with(" ms\n"), "{code} {out}");
     let (code, out, _) = run("attempts backend").await;
     assert!(code == 0 && out.contains("msg_"), "{code} {out}");
     let (code, _, error) = run("test other").await;
@@ -123,6 +127,10 @@ async fn a_rotation_prints_the_new_secret_alone() {
     }
     let (code, _, error) = run(&service, &key, "rotate made").await;
     assert!(code == 1 && error.contains("3 secrets sign already"), "{code} {error}");
+    assert!(error.contains("--drop-oldest") && error.contains("--keep-old 0s"), "{error}");
+    assert!(!error.contains("drop_oldest") && !error.contains("keep_old"), "{error}");
+    let (code, _, error) = run(&service, &key, "rotate made --keep-old 31d").await;
+    assert!(code == 1 && error.contains("--keep-old: this must be at most 30d"), "{code} {error}");
     let (code, _, error) = run(&service, &key, "rotate declared").await;
     assert!(code == 1 && error.contains("The configuration declares"), "{code} {error}");
     service.stop().await;

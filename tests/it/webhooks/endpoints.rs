@@ -243,6 +243,8 @@ async fn every_fault_of_a_body_is_told() {
     let bad = |pointer: &str| (pointer.to_owned(), "bad_value".to_owned());
     assert_eq!(codes(&answer.body), [bad("#/name"), bad("#/url"), bad("#/types/0"), bad("#/devices")]);
     assert_eq!(answer.body["errors"][2]["suggestion"], "notification.done");
+    let supported = answer.body["errors"][2]["supported"].as_array().unwrap();
+    assert!(["notification.*", "notification.done"].iter().all(|each| supported.contains(&json!(each))));
     let answer = ask(&service, Method::POST, PATH, json!({"batch_max": 101, "nmae": "x"})).await;
     assert_eq!(answer.status, 400, "{}", answer.body);
     service.stop().await;

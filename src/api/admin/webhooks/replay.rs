@@ -21,7 +21,7 @@ use crate::store::{Session, webhooks};
 ///
 /// Winds the webhook back, and everything from there on is sent again in its order: with the same event ids, by which receivers
 /// drop doubles, in messages with new ids. Events that were set aside from there on are sent in their order too. A place that the
-/// webhook has not come to yet changes nothing.
+/// webhook has not come to yet is refused, because what follows it is sent anyway.
 #[utoipa::path(
     post, path = "/v1/admin/webhooks/{id}/replay", operation_id = "replayWebhook", tag = "admin",
     security(("key" = ["admin"])),
@@ -38,13 +38,30 @@ pub(super) async fn replay(
 ) -> Result<Response, ApiError> {
     let start = parameters.and(request::replay(body))?;
     let (app, id) = (&caller.app, id.webhook(&state.installation, caller.app.id)?);
-    one::read(&state, app, id).await?;
+    let (stored, _) = one::read(&state, app, id).await?;
     let mut conn = state.observe.acquire().await.map_err(store::Error::from)?;
+    let not_yet = not_yet(&start);
     let cursor = place(&state, &mut conn, app, start).await?;
+    if stored.cursor < cursor {
+        return Err(ApiError::fault(not_yet));
+    }
     webhooks::replay(&mut conn, id, cursor).await?;
     drop(conn);
     state.webhooks.wake();
     one::answer(&state, app, id).await
+}
+
+/// The fault of a start that lies behind the webhook's cursor.
+fn not_yet(start: &ReplayStart) -> ValidationError {
+    let (pointer, detail) = match start {
+        ReplayStart::From(_) => {
+            ("#/from", "the webhook has not come to this event yet; it is sent without a replay")
+        }
+        ReplayStart::Since(_) => {
+            ("#/since", "the webhook has not come to this time yet; what follows it is sent without a replay")
+        }
+    };
+    ValidationError::at(pointer, InputCode::BadValue, detail)
 }
 
 /// The place right before the first event that is sent again.

@@ -144,10 +144,11 @@ fn types(fields: &mut Fields<'_>) -> Option<WebhookTypes> {
             ValidationError::at(at, InputCode::BadValue, "this is no type of events and no pattern of types");
         let known = EventTypes::patterns();
         let meant = nearest(text, known.iter().map(String::as_str)).map(str::to_owned);
-        fields.faults().push(match meant {
+        let fault = match meant {
             Some(meant) => fault.with("suggestion", meant),
             None => fault,
-        });
+        };
+        fields.faults().push(fault.with("supported", known));
     }
     WebhookTypes::parse(patterns).ok()
 }

@@ -44,13 +44,16 @@ export function notify(text) {
   setTimeout(() => notice.remove(), NOTICE_MS);
 }
 
+/** What stands between backticks as code. @param {string} text @returns {Child[]} */
+const marked = (text) => text.split("`").map((part, at) => (at % 2 === 1 ? h("code", null, part) : part));
+
 /** What went wrong, as elements. @param {unknown} problem @returns {Child[]} */
 export function told(problem) {
   if (!(problem instanceof Problem)) return [h("p", null, String(problem))];
   const faults = problem.errors.map((fault) =>
-    h("li", null, h("code", null, fault.pointer ?? fault.parameter ?? fault.header ?? ""), ` ${fault.detail}`));
+    h("li", null, h("code", null, fault.pointer ?? fault.parameter ?? fault.header ?? ""), " ", marked(fault.detail)));
   return [
-    h("p", null, problem.message),
+    h("p", null, marked(problem.message)),
     faults.length > 0 && h("ul", null, faults),
     h("p.quiet", null, problem.code, problem.requestId && `, request ${problem.requestId}`),
   ];

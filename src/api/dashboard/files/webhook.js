@@ -27,6 +27,9 @@ export async function webhook(view) {
   await redraw(view.signal, draw);
 }
 
+/** What came of it. @param {Api.Webhook} hook */
+export const lastAttempt = ({ why, last_success_at }) => why ?? (last_success_at ? "succeeded" : "none yet");
+
 /** @param {View} view @param {Found} found */
 function page(view, { hook, attempts, aside }) {
   const isStopped = hook.state === "paused" || hook.state === "disabled";
@@ -37,7 +40,7 @@ function page(view, { hook, attempts, aside }) {
       isStopped ? button("Resume", () => act(view, hook, "resume")) : button("Pause", () => act(view, hook, "pause")),
       hook.next_attempt_at !== null && button("Retry", () => act(view, hook, "retry")),
       hook.source === "api" && button("Rotate secret", () => rotate(view, hook)))),
-    facts(["Receiver", hook.url], ["Last attempt", hook.why ?? (hook.last_success_at ? "succeeded" : "none yet")],
+    facts(["Receiver", hook.url], ["Last attempt", lastAttempt(hook)],
       ["In this state since", time(hook.since)], ["Lag", duration(hook.lag_seconds)],
       ["Next attempt", hook.next_attempt_at && time(hook.next_attempt_at)],
       ["Last success", hook.last_success_at ? time(hook.last_success_at) : "never"],

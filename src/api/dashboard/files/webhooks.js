@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { count, duration, time } from "./format.js";
 import { redraw } from "./live.js";
+import { lastAttempt } from "./webhook.js";
 import { heading, idLink, link, state, table } from "./widgets.js";
 
 /** @type {import("./main.js").Page} */
@@ -11,7 +12,7 @@ export async function webhooks(view) {
     /** @type {Api.WebhookList} */
     const { items } = await get("admin/webhooks");
     const rows = items.map((hook) => ({ key: hook.id, cells: [
-      idLink("webhooks", hook.id, hook.name), state(hook.state), hook.why ?? "–", duration(hook.lag_seconds),
+      idLink("webhooks", hook.id, hook.name), state(hook.state), lastAttempt(hook), duration(hook.lag_seconds),
       hook.set_aside > 0 ? link(`/dashboard/webhooks/${hook.id}#set-aside`, count(hook.set_aside)) : "0",
       time(hook.last_success_at), new URL(hook.url).host, hook.source,
     ] }));

@@ -25,7 +25,7 @@ const STATES = {
   done: ["check", "good"], accepted: ["check", "good"], restored: ["check", "good"], ok: ["check", "good"],
   throttled: ["half", "wait"], queued: ["ring", "wait"], sending: ["half", "wait"], pending: ["ring", "wait"],
   scheduled: ["ring", "off"], retry: ["half", "wait"], restoring: ["half", "wait"], late: ["triangle", "wait"],
-  unknown: ["ring", "wait"], draining: ["half", "wait"],
+  unknown: ["ring", "wait"], draining: ["half", "wait"], set_aside: ["triangle", "wait"],
   broken: ["triangle", "bad"], suspended: ["octagon", "bad"], braked: ["triangle", "bad"], failing: ["triangle", "bad"],
   failed: ["cross", "bad"], rejected: ["cross", "bad"], token_dead: ["cross", "bad"], expired: ["cross", "bad"],
   disabled: ["octagon", "bad"], refused: ["cross", "bad"], dead: ["cross", "bad"], no: ["cross", "bad"],

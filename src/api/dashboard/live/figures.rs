@@ -65,10 +65,10 @@ pub(super) async fn read_snapshot(
     minutes: &Minutes,
 ) -> Result<SnapshotFigures, store::Error> {
     let lanes = store::lanes::summaries(conn, app.id).await?;
-    let failing_webhooks = store::dashboard::failing_webhooks(conn, app.id).await?;
+    let webhooks = store::dashboard::troubled_webhooks(conn, app.id).await?;
     let p95_ms = lanes.iter().filter_map(|lane| Some((lane.lane, minutes.p95_ms(lane.lane)?))).collect();
     let (objective, objective_until) = (minutes.objective, minutes.until);
-    Ok(SnapshotFigures { lanes, failing_webhooks, p95_ms, objective, objective_until })
+    Ok(SnapshotFigures { lanes, webhooks, p95_ms, objective, objective_until })
 }
 
 impl Minutes {

@@ -6,6 +6,7 @@ mod figures;
 mod needs;
 mod snapshot;
 mod stream;
+mod webhook_needs;
 mod worker;
 
 use std::collections::HashMap;

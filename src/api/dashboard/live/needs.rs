@@ -4,10 +4,10 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::snapshot::{SnapshotContext, SnapshotFigures};
+use super::webhook_needs;
 use crate::api::time::Timestamp;
 use crate::domain::{LaneKey, LaneState, OBJECTIVE_PERCENT, OBJECTIVE_TIME, lane_advice, pruning_advice};
 use crate::notifications::why::in_words;
-use crate::store::dashboard::FailingWebhook;
 use crate::store::lanes::LaneSummary;
 use crate::store::nodes::ListedNode;
 
@@ -18,22 +18,22 @@ const BEAT_LATE_SECONDS: f64 = 10.0;
 #[derive(Serialize, Debug)]
 pub(super) struct Need {
     /// A word that pages draw as a shape and a colour.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// The name of the lane, webhook or node.
-    about: String,
+    pub(super) about: String,
     /// The path of the page about it, below `/dashboard/`.
-    page: String,
-    since: Option<Timestamp>,
+    pub(super) page: String,
+    pub(super) since: Option<Timestamp>,
     /// The word of the provider or of the receiver.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The cause: a sentence.
-    text: String,
+    pub(super) text: String,
     /// Devices that wait because of it, as the leader counted last.
-    devices: Option<i64>,
+    pub(super) devices: Option<i64>,
     /// How long ago that was.
-    counted_seconds_ago: Option<f64>,
+    pub(super) counted_seconds_ago: Option<f64>,
     /// The next step, which may end with a section of the documents in brackets.
-    action: String,
+    pub(super) action: String,
 }
 
 /// All of an app: its lanes first, because phones wait for them.
@@ -48,7 +48,7 @@ pub(super) fn of(figures: &SnapshotFigures, context: SnapshotContext<'_>) -> Vec
     needs.extend(context.nodes.iter().filter(silent).map(of_node));
     needs.extend(of_objective(figures));
     if context.is_admin {
-        needs.extend(figures.failing_webhooks.iter().map(|webhook| of_webhook(webhook, context)));
+        needs.extend(webhook_needs::of(&figures.webhooks, context));
     }
     needs
 }
@@ -160,32 +160,6 @@ fn of_objective(figures: &SnapshotFigures) -> Option<Need> {
                  a faster provider (docs/runbook.md#late-slow)"
             .to_owned(),
     })
-}
-
-fn of_webhook(webhook: &FailingWebhook, context: SnapshotContext<'_>) -> Need {
-    let (state, text, action) = if webhook.is_disabled {
-        let text =
-            "The receiver failed for too long, or wants no messages. It gets no more events; pushes go on.";
-        let action =
-            "Mend the receiver, then press Resume on the webhook's page (docs/runbook.md#webhook-disabled)";
-        ("disabled", text, action)
-    } else {
-        let text = "The receiver does not take its events, which wait; pushes go on.";
-        let action = "Look at the receiver's log, and at its answers on the webhook's page. Press Retry there once the \
-                      receiver is mended (docs/runbook.md#webhook-failing)";
-        ("failing", text, action)
-    };
-    Need {
-        state,
-        about: format!("webhook {}", webhook.name),
-        page: format!("webhooks/{}", context.installation.webhook_id(context.app.id, webhook.id)),
-        since: Some(Timestamp(webhook.since)),
-        reason: webhook.why.clone(),
-        text: text.to_owned(),
-        devices: None,
-        counted_seconds_ago: None,
-        action: action.to_owned(),
-    }
 }
 
 fn seconds_in_words(seconds: f64) -> String {

@@ -11,7 +11,7 @@ use super::needs::{self, Need};
 use crate::api::admin::{LaneAnswer, NodeAnswer};
 use crate::api::time::Timestamp;
 use crate::domain::{App, InstallationKey, LaneId, OBJECTIVE_PERCENT, OBJECTIVE_TIME};
-use crate::store::dashboard::FailingWebhook;
+use crate::store::dashboard::TroubledWebhooks;
 use crate::store::lane_minutes::ObjectiveCounts;
 use crate::store::lanes::{CountedLane, LaneSummary};
 use crate::store::nodes::ListedNode;
@@ -20,7 +20,7 @@ use crate::store::nodes::ListedNode;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct SnapshotFigures {
     pub(super) lanes: Vec<LaneSummary>,
-    pub(super) failing_webhooks: Vec<FailingWebhook>,
+    pub(super) webhooks: TroubledWebhooks,
     pub(super) p95_ms: HashMap<LaneId, f64>,
     /// Of the last hour and the last day.
     pub(super) objective: [ObjectiveCounts; 2],

@@ -55,7 +55,9 @@ pub struct AddressGuard {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RefusedAddress {
     /// The address is not public.
-    #[error("{address} is {purpose}; to allow it, add \"{network}\" to webhooks.allow_networks")]
+    #[error(
+        "{address} is {purpose}; to allow it, add \"{network}\" to webhooks.allow_networks and restart the nodes"
+    )]
     NotPublic {
         /// The one that the name of the host was resolved to.
         address: IpAddr,
@@ -65,7 +67,9 @@ pub enum RefusedAddress {
         network: IpNet,
     },
     /// The connection would not be encrypted.
-    #[error("http to {address} is not encrypted; use https, or add \"{address}\" to webhooks.allow_networks")]
+    #[error(
+        "http to {address} is not encrypted; use https, or add \"{address}\" to webhooks.allow_networks and restart the nodes"
+    )]
     NotEncrypted {
         /// A public one.
         address: IpAddr,

@@ -128,13 +128,16 @@ fn a_refusal_names_the_network_to_allow() {
     let text = |address: &str| judged(&guard(&[]), address).expect_err("it is refused").to_string();
     assert_eq!(
         text("10.1.2.3"),
-        "10.1.2.3 is private; to allow it, add \"10.0.0.0/8\" to webhooks.allow_networks"
+        "10.1.2.3 is private; to allow it, add \"10.0.0.0/8\" to webhooks.allow_networks and restart the nodes"
     );
-    assert_eq!(text("::1"), "::1 is loopback; to allow it, add \"::1/128\" to webhooks.allow_networks");
+    assert_eq!(
+        text("::1"),
+        "::1 is loopback; to allow it, add \"::1/128\" to webhooks.allow_networks and restart the nodes"
+    );
     assert_eq!(
         text("64:ff9b::a9fe:a9fe"),
         "64:ff9b::a9fe:a9fe is link-local, and a cloud's metadata server; to allow it, add \"169.254.0.0/16\" to \
-         webhooks.allow_networks"
+         webhooks.allow_networks and restart the nodes"
     );
 }
 
