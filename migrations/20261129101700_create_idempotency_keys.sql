@@ -28,11 +28,12 @@ comment on column idempotency_keys.acceptance is
 -- is caught here, so Postgres does not log it. The unique index is that of a day. So keys of the day before are looked up, and
 -- transactions near midnight come one after the other, because each could miss keys of another one that began on the other day.
 --
--- `suspects`: those of `keys` that may be stored on `filtered_day`, as a node remembers. If that is the day before, only they are
--- looked up.
+-- `possible`: those of `keys` that may be stored on `known_day`, as a node knows since `known_for_s` seconds from the server that started
+-- at `known_from`. Only they are looked up, if that is the day before, on this server, and was complete by the present clock: a clock
+-- that was ahead when the node read the day, or a failover to another server, makes the knowledge worthless.
 create function store_idempotency_keys(
   stored_at timestamptz, apps smallint[], keys uuid[], requests uuid[], notifications uuid[], target_counts int[],
-  acceptances bytea[], filtered_day date, suspects uuid[]
+  acceptances bytea[], known_day date, known_from timestamptz, known_for_s float8, possible uuid[]
 ) returns uuid[] language plpgsql as $$
 declare
   today     date := (stored_at at time zone 'UTC')::date;
@@ -46,10 +47,11 @@ begin
     if (stored_at at time zone 'UTC')::time > '12:00' then
       other_day := today + 1;
     end if;
-  elsif filtered_day = other_day then
-    sought := suspects;
+  elsif known_day = other_day and known_from = pg_postmaster_start_time()
+        and (stored_at - make_interval(secs => known_for_s)) at time zone 'UTC' >= today + interval '2 minutes' then
+    sought := coalesce(possible, keys);
   end if;
-  -- Not one condition: a statement that looks into the table locks each of its days.
+  -- Two conditions, because a statement that names the table locks all its partitions, also if it reads none.
   if sought <> '{}' then
     if exists (select from idempotency_keys where day in (today - 1, other_day) and key_digest = any(sought)) then
       taken := array(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::Error;
@@ -81,10 +81,10 @@ pub struct FormerDay {
     pub day: NaiveDate,
     /// False: a transaction that began on the day may still store keys of it.
     pub is_complete: bool,
-    /// The size of its keys, in pages of the table.
-    pub pages: i64,
-    /// Until keys of today are those of the former day, and complete.
-    pub until_next: Duration,
+    /// The size of its keys, in pages of the table. None: it has no table.
+    pub pages: Option<i64>,
+    /// When the server that says so started. Another server may have other keys.
+    pub server_started_at: DateTime<Utc>,
 }
 
 /// Which day is the day before.
@@ -92,22 +92,24 @@ pub struct FormerDay {
 /// # Errors
 /// Postgres is out of reach.
 pub async fn former_day(conn: &mut Session) -> Result<FormerDay, Error> {
-    // Transactions that store keys take less than a minute (`store_idempotency_keys`). A second minute is for clocks of hosts that
-    // follow each other in a failover.
-    let row = sqlx::query!(
+    // A transaction that stores keys holds this lock until its keys are visible, however long its commit takes. The two minutes
+    // are for transactions that have not come to their keys yet: these take less than a minute (`store_idempotency_keys`).
+    let former = sqlx::query_as!(
+        FormerDay,
         r#"
-        select today - 1 as "day!", since_midnight >= interval '2 minutes' as "is_complete!",
-               coalesce(pg_relation_size(to_regclass('idempotency_keys_' || to_char(today - 1, 'YYYYMMDD'))), 0)
-                 / current_setting('block_size')::bigint as "pages!",
-               extract(epoch from interval '24:02' - since_midnight)::float8 as "until_next!"
-        from (select utc::date as today, utc - date_trunc('day', utc) as since_midnight
+        select today - 1 as "day!",
+               utc >= today + interval '2 minutes' and not exists (
+                 select from pg_locks
+                 where locktype = 'relation' and database = (select oid from pg_database where datname = current_database())
+                   and relation = child and mode = 'RowExclusiveLock') as "is_complete!",
+               pg_relation_size(child) / current_setting('block_size')::bigint as pages,
+               pg_postmaster_start_time() as "server_started_at!"
+        from (select utc, utc::date as today,
+                     to_regclass('idempotency_keys_' || to_char(utc::date - 1, 'YYYYMMDD')) as child
               from (select now() at time zone 'UTC' as utc) clock) x
         "#
-    )
-    .fetch_one(conn)
-    .await?;
-    let until_next = Duration::try_from_secs_f64(row.until_next).unwrap_or_default();
-    Ok(FormerDay { day: row.day, is_complete: row.is_complete, pages: row.pages, until_next })
+    );
+    Ok(former.fetch_one(conn).await?)
 }
 
 /// The keys of a day in these pages of its table. Keys of several apps may be equal.

@@ -1,10 +1,11 @@
 //! Notifications to one device each with an idempotency key each, beside the same without keys: once on a database without
-//! earlier keys, once on one with many keys of the day before, among which each key is looked up.
+//! earlier keys, once on one with many keys of the day before, none of which may be used again.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::median;
 use super::singles::play;
@@ -19,6 +20,8 @@ const LEAST_RATIO: f64 = 0.95;
 /// Runs of so many notifications follow each other, with and without keys by turns, on one service. A machine that is slow
 /// for a second, for instance because its disk is, spoils one pair of many short runs, and not the median.
 const RUNS_PER_SINGLES: u64 = 4;
+/// Time in which a node reads the keys of the day before, with much to spare.
+const READ: Duration = Duration::from_secs(30);
 /// Makes the keys of the day before, as of a service with 12 keys a second.
 const EARLIER: [&str; 3] = [
     "call create_day((now() at time zone 'UTC')::date - 1)",
@@ -61,10 +64,14 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Findings> {
 /// `earlier`: the database has many keys of the day before.
 async fn measure_pairs(bench: &Bench, earlier: bool) -> anyhow::Result<Vec<Pair>> {
     let template = Template::of(apns::PLATFORM, bench.sizes.devices);
-    let stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
+    let mut stage = Stage::set_up(bench, template, Manner::COUNTS, &[]).await?;
     if earlier {
         bench.progress.begin("keys of the day before");
         stage.execute(&EARLIER).await?;
+        // A node reads the day before when it starts.
+        let node = stage.another_node(&[]).await?;
+        std::mem::replace(&mut stage.service, node).end().await?;
+        sleep(READ).await;
     }
     let loads = [Load::new, Load::keyed].map(|load| load(&stage, bench.sizes.devices, "normal"));
     let run = usize::try_from(bench.sizes.singles / RUNS_PER_SINGLES)?;

@@ -1,10 +1,29 @@
 //! Idempotency keys of a batch as columns.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::{Idempotency, IdempotencyKey};
 use crate::store::idempotency::StoredAcceptance;
+
+/// A day with keys that were read, and from where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KnownDay {
+    /// The day.
+    pub day: NaiveDate,
+    /// When the server that they were read from started.
+    pub server_started_at: DateTime<Utc>,
+    /// Before the day was read.
+    pub read_at: Instant,
+}
+
+impl KnownDay {
+    /// True: the same day of the same server.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        (self.day, self.server_started_at) == (other.day, other.server_started_at)
+    }
+}
 
 /// The keys of the notifications of a batch: one of each, in the same order. App and number of targets are in the batch.
 #[derive(Debug, Default)]
@@ -13,10 +32,10 @@ pub struct KeyColumns {
     pub(super) request: Vec<Uuid>,
     /// None: a column of nulls.
     pub(super) acceptance: Option<Vec<Option<Vec<u8>>>>,
-    /// The day that `suspects` are of. None: each key is looked up among those of the day before.
-    pub(super) filtered_day: Option<NaiveDate>,
+    /// What is known of the day before. None: each key is looked up among those of that day.
+    pub(super) known: Option<KnownDay>,
     /// The keys that may be stored on that day.
-    pub(super) suspects: Vec<Uuid>,
+    pub(super) possible: Vec<Uuid>,
 }
 
 impl KeyColumns {
@@ -32,11 +51,11 @@ impl KeyColumns {
         }
     }
 
-    /// Only those keys are looked up among the keys of `day` of which `may_be_stored` says so, provided that `day` is the day
-    /// before.
-    pub fn look_up_only(&mut self, day: NaiveDate, may_be_stored: impl Fn(IdempotencyKey) -> bool) {
-        self.filtered_day = Some(day);
+    /// Limits the look-up among the keys of `known` to those for which `may_be_stored` is true. Postgres ignores the limit if it is
+    /// not the day before, or not what this server has.
+    pub fn limit_look_up(&mut self, known: KnownDay, may_be_stored: impl Fn(IdempotencyKey) -> bool) {
+        self.known = Some(known);
         let keys = self.key.iter().copied();
-        self.suspects = keys.filter(|key| may_be_stored(IdempotencyKey(key.into_bytes()))).collect();
+        self.possible = keys.filter(|key| may_be_stored(IdempotencyKey(key.into_bytes()))).collect();
     }
 }

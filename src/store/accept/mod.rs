@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub use batch::{AcceptBatch, FanOutRow, NotificationRow};
-pub use keys::KeyColumns;
+pub use keys::{KeyColumns, KnownDay};
 pub use targets::JobTerms;
 
 use super::Error;
@@ -278,7 +278,7 @@ pub async fn insert_keyed(
                 keys: r#"
         with keys as materialized (
           select store_idempotency_keys(now(), $2::smallint[], $44::uuid[], $45::uuid[], $1::uuid[], $7::int[],
-                                        $46::bytea[], $47, $48::uuid[]) as taken),"#,
+                                        $46::bytea[], $47, $48, $49, $50::uuid[]) as taken),"#,
                 stored: "where id <> all ((select taken from keys)::uuid[])",
                 facts: $facts,
                 rows: r#"null::uuid as "taken_id?", j.job_id as "job_id?", j.notification_id as "notification_id?",
@@ -292,8 +292,10 @@ pub async fn insert_keyed(
                 &keys.key,
                 &keys.request,
                 keys.acceptance as Option<Vec<Option<Vec<u8>>>>,
-                keys.filtered_day,
-                &keys.suspects
+                keys.known.map(|known| known.day),
+                keys.known.map(|known| known.server_started_at),
+                keys.known.map(|known| known.read_at.elapsed().as_secs_f64()),
+                &keys.possible
             )
             .await?
         };

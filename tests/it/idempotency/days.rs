@@ -24,7 +24,7 @@ async fn store(conn: &mut PgConnection, at: DateTime<Utc>, key: &str) -> bool {
     let digest = Uuid::from_bytes(IdempotencyKey::parse(key).unwrap().0);
     let taken: Vec<Uuid> = sqlx::query_scalar(
         "select store_idempotency_keys($1, array[1]::smallint[], array[$2], array[gen_random_uuid()],
-                                       array[gen_random_uuid()], array[1], null, null, null)",
+                                       array[gen_random_uuid()], array[1], null, null, null, null, null)",
     )
     .bind(at)
     .bind(digest)
