@@ -77,7 +77,7 @@ pub async fn find(
 /// The day before today (UTC), as Postgres says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FormerDay {
-    /// The day.
+    /// In UTC, by Postgres's clock.
     pub day: NaiveDate,
     /// False: a transaction that began on the day may still store keys of it.
     pub is_complete: bool,

@@ -10,7 +10,7 @@ use crate::store::idempotency::StoredAcceptance;
 /// A day with keys that were read, and from where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KnownDay {
-    /// The day.
+    /// In UTC, by Postgres's clock.
     pub day: NaiveDate,
     /// When the server that they were read from started.
     pub server_started_at: DateTime<Utc>,
