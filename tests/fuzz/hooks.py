@@ -130,9 +130,6 @@ def before_call(context, case, kwargs):
         given = [name for name in ("cursor", "after", "since") if name in query]
         for name in given[1:]:
             del query[name]
-        # A page does not follow the log, which depends on the header.
-        if "follow" in query:
-            query["follow"] = "false"
     if not is_negative(case, "HEADER"):
         with_known_headers(case)
         if case.operation.path == EVENTS and zlib.crc32(repr(case.query).encode()) % 2:

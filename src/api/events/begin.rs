@@ -85,24 +85,13 @@ impl Asked {
             notifications: notifications(parameters),
             devices: devices(parameters),
         };
-        let follows = follows(parameters, form);
+        let follows = parameters.flag("follow");
         let limit = parameters.limit();
         let begin = begin(parameters, app, key);
         let last = if form == Form::Sse { last_event(parameters, headers, app, key) } else { None };
         // A browser that connects again repeats the URL and adds the header.
         Self { form, begin: last.map_or(begin, Begin::Behind), filter, follows, limit, unseen }
     }
-}
-
-/// A page ends where the log ends, so only a stream can follow.
-fn follows(parameters: &mut Parameters, form: Form) -> bool {
-    let follows = parameters.flag("follow");
-    if follows && form == Form::Json {
-        let detail = "a page does not follow the log: ask for lines, with Accept: application/x-ndjson, or for \
-                      server-sent events";
-        parameters.fault("follow", InputCode::OutOfRange, detail);
-    }
-    follows
 }
 
 /// None: no type is named, so all are meant.
@@ -320,20 +309,6 @@ mod tests {
             unseen(&["device.*", "node.*", "lane.changed"]),
             [EventType::LaneChanged, EventType::NodeStarted, EventType::NodeDied]
         );
-    }
-
-    #[test]
-    fn a_stream_follows_and_a_page_does_not() {
-        let follow = |value, accept| {
-            let (asked, faults) = read(&[("follow", value)], &[("accept", accept)]);
-            (asked.follows, faults)
-        };
-        for accept in [NDJSON, EVENT_STREAM] {
-            assert_eq!(follow("true", accept), (true, vec![]), "{accept}");
-        }
-        assert_eq!(follow("false", "application/json"), (false, vec![]));
-        let refused = vec![(ErrorLocation::parameter("follow"), "out_of_range")];
-        assert_eq!(follow("true", "application/json").1, refused);
     }
 
     #[test]

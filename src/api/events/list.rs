@@ -40,7 +40,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
         ("after" = Option<String>, Query, description = "Begin after the event with this id."),
         ("since" = Option<Timestamp>, Query, description = "Begin with what was logged at this time or later."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Events of a page; 100 if left out."),
-        ("follow" = Option<bool>, Query, description = "Keep a stream of lines open at the end of the log. Server-sent events always stay open; for a page it is refused."),
+        ("follow" = Option<bool>, Query, description = "Keep a stream of lines open at the end of the log. Server-sent events always stay open; a page ignores it."),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that a client of server-sent events has seen. It has priority over the parameters."),
     ),
     responses(

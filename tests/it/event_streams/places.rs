@@ -41,8 +41,7 @@ async fn a_read_key_sees_no_types_of_operators_and_another_app_sees_nothing() {
     assert_eq!((unseen.status.as_u16(), &unseen.body["code"]), (403, &json!("missing_scope")));
     assert_has(&unseen.body, &json!({"scopes": ["admin"], "types": ["node.started", "node.died"]}));
     let followed = get(&service, &admin, "follow=true").await;
-    assert_eq!(followed.status, 400);
-    assert_has(&followed.body["errors"], &json!([{"parameter": "follow", "code": "out_of_range"}]));
+    assert_eq!(followed.status, 200, "a page ignores it");
 
     let (seen_by_other, _) = all_after(&service, &other, "", "").await;
     let of_shop = ids(&seen_by_admin);
